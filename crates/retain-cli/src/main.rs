@@ -1,0 +1,2 @@
+//! The retain command, one file per verb.
+fn main() {}

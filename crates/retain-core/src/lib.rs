@@ -1,0 +1,21 @@
+//! The words of the domain: feature schema, typed values, days, probability, model addresses.
+//!
+//! A table column becomes a [`FeatureSpec`]; a cell or a request value becomes a [`FeatureValue`]; a [`FeatureSchema`]
+//! turns one row of values into the `f64` row that every model reads ([`FeatureSchema::encode_row`]). No I/O, no clock
+//! and no randomness live here: they enter from the binary.
+
+mod address;
+mod day;
+mod probability;
+mod rows;
+mod schema;
+mod suggest;
+mod value;
+
+pub use address::{AddressError, ModelAddress, ModelName, VersionSelector};
+pub use day::{Day, DayError};
+pub use probability::{Probability, ProbabilityError};
+pub use rows::{Rows, RowsError};
+pub use schema::{ColumnKind, DEFAULT_MISSING, FeatureSchema, FeatureSpec, Monotone, SchemaError, TaskKind};
+pub use suggest::nearest;
+pub use value::{FeatureValue, ValueError, ValueNote, parse_boolean, parse_number};

@@ -1,0 +1,324 @@
+//! What a model expects of a row: its features in order, and what the target meant.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::day::Day;
+use crate::rows::Rows;
+use crate::value::{FeatureValue, ValueError, ValueNote};
+
+/// Texts that mean "nothing known" unless the task file says otherwise; blank cells always do.
+pub const DEFAULT_MISSING: [&str; 8] = ["NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "#N/A"];
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnKind {
+    /// A decimal number.
+    Number,
+    /// Yes or no.
+    Boolean,
+    /// One of some texts.
+    Category,
+    /// An ISO date or date-time; models read the days from it to the observation.
+    Date,
+}
+
+impl ColumnKind {
+    /// The kind's name as in task files and `schema.json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Category => "category",
+            Self::Date => "date",
+        }
+    }
+}
+
+impl std::fmt::Display for ColumnKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a model predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskKind {
+    /// The probability of leaving within the horizon.
+    Churn,
+}
+
+impl std::fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Churn => f.pad("churn"),
+        }
+    }
+}
+
+/// A direction the prediction has to keep as a number grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Monotone {
+    /// The margin never falls as the feature grows.
+    Increasing,
+    /// The margin never rises as the feature grows.
+    Decreasing,
+}
+
+/// One feature: its name, kind and what training saw of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureSpec {
+    /// The column's name.
+    pub name: String,
+    /// What the column holds.
+    pub kind: ColumnKind,
+    /// Category: the texts training saw often enough to learn from, in byte order; empty for other kinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<String>,
+    /// Texts that mean "nothing known", beside blank.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// The direction the prediction keeps as this feature grows, if one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monotone: Option<Monotone>,
+    /// Smallest number that training saw (dates: days until the observation).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// Largest number that training saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// The usual value in training, encoded: the median of numbers and dates, the most frequent boolean or category; none where
+    /// training saw no value at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typical: Option<f64>,
+    #[serde(skip)]
+    index: HashMap<String, usize>,
+}
+
+impl FeatureSpec {
+    /// A feature with the default missing markers and nothing known of its values.
+    pub fn new(name: &str, kind: ColumnKind) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            categories: Vec::new(),
+            missing: DEFAULT_MISSING.iter().map(|&marker| marker.to_owned()).collect(),
+            monotone: None,
+            min: None,
+            max: None,
+            typical: None,
+            index: HashMap::new(),
+        }
+    }
+
+    /// Replaces the known categories.
+    pub fn set_categories(&mut self, categories: Vec<String>) {
+        self.index = categories.iter().enumerate().map(|(position, text)| (text.clone(), position)).collect();
+        self.categories = categories;
+    }
+
+    /// The position of a category, or none when training never saw it.
+    pub fn category_index(&self, text: &str) -> Option<usize> {
+        self.index.get(text).copied()
+    }
+
+    /// Whether a text means "nothing known": blank, or one of the markers.
+    pub fn is_missing_marker(&self, text: &str) -> bool {
+        let text = text.trim();
+        text.is_empty() || self.missing.iter().any(|marker| marker.trim() == text)
+    }
+
+    /// Whether a number is one of the missing markers, as `-1` or `999` may be.
+    pub fn is_missing_number(&self, number: f64) -> bool {
+        self.missing.iter().any(|marker| crate::value::parse_number(marker) == Some(number))
+    }
+
+    /// An encoded value as a person would write it: `missing`, the category's text, `yes`, `12.5`, `40 days`.
+    pub fn display(&self, encoded: f64) -> String {
+        if encoded.is_nan() {
+            return "missing".to_owned();
+        }
+        match self.kind {
+            ColumnKind::Number => format!("{encoded}"),
+            ColumnKind::Boolean => if encoded == 0.0 { "no" } else { "yes" }.to_owned(),
+            ColumnKind::Category => self.categories.get(encoded as usize).cloned().unwrap_or_else(|| "unseen".to_owned()),
+            ColumnKind::Date => format!("{encoded} days"),
+        }
+    }
+}
+
+/// What is wrong with a schema read from a file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// A model without features.
+    #[error("the schema has no features")]
+    Empty,
+    /// Two features of one name.
+    #[error("feature `{name}` stands in the schema twice")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// A category stands in its list twice.
+    #[error("feature `{name}` lists the category `{category}` twice")]
+    DuplicateCategory {
+        /// The feature.
+        name: String,
+        /// The category.
+        category: String,
+    },
+    /// A category feature without categories, or categories where none belong.
+    #[error("feature `{name}` is a {kind} with {n_categories} categories")]
+    Categories {
+        /// The feature.
+        name: String,
+        /// Its kind.
+        kind: ColumnKind,
+        /// How many categories it lists.
+        n_categories: usize,
+    },
+}
+
+/// The features of a model in the order its rows have them, and the table columns they came from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureSchema {
+    /// The features, in row order.
+    pub features: Vec<FeatureSpec>,
+    /// The column that names the customer; none: rows are named by their number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<String>,
+    /// The label column.
+    pub target: String,
+    /// The label that means it happened.
+    pub positive: String,
+    /// The column that says when the row was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<String>,
+    #[serde(skip)]
+    index: HashMap<String, usize>,
+}
+
+impl FeatureSchema {
+    /// Joins features with the columns that are not features.
+    ///
+    /// # Errors
+    /// [`SchemaError`] when there are no features, or two of one name.
+    pub fn new(
+        features: Vec<FeatureSpec>,
+        entity: Option<String>,
+        target: String,
+        positive: String,
+        observed_at: Option<String>,
+    ) -> Result<Self, SchemaError> {
+        let schema = Self { features, entity, target, positive, observed_at, index: HashMap::new() };
+        schema.indexed()
+    }
+
+    /// Checks a schema that came from a file and prepares its look-up tables; call it after deserialising.
+    ///
+    /// # Errors
+    /// [`SchemaError`] says what is wrong.
+    pub fn indexed(mut self) -> Result<Self, SchemaError> {
+        if self.features.is_empty() {
+            return Err(SchemaError::Empty);
+        }
+        self.index.clear();
+        for (position, feature) in self.features.iter_mut().enumerate() {
+            if self.index.insert(feature.name.clone(), position).is_some() {
+                return Err(SchemaError::Duplicate { name: feature.name.clone() });
+            }
+            let n_categories = feature.categories.len();
+            if (feature.kind == ColumnKind::Category) != (n_categories > 0) {
+                return Err(SchemaError::Categories { name: feature.name.clone(), kind: feature.kind, n_categories });
+            }
+            let categories = std::mem::take(&mut feature.categories);
+            feature.set_categories(categories);
+            if feature.index.len() < n_categories {
+                let mut sorted = feature.categories.clone();
+                sorted.sort();
+                let category = sorted.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].clone()).unwrap_or_default();
+                return Err(SchemaError::DuplicateCategory { name: feature.name.clone(), category });
+            }
+        }
+        Ok(self)
+    }
+
+    /// Numbers in an encoded row.
+    pub fn n_features(&self) -> usize {
+        self.features.len()
+    }
+
+    /// The position of a feature by name.
+    pub fn feature_idx(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    /// Whether any feature is a date, so that rows need a date of observation.
+    pub fn has_dates(&self) -> bool {
+        self.features.iter().any(|feature| feature.kind == ColumnKind::Date)
+    }
+
+    /// An empty table of rows of this schema.
+    pub fn rows(&self) -> Rows {
+        Rows::new(self.n_features())
+    }
+
+    /// Encodes one row of values in schema order into `row`, telling `note` of every unusual value.
+    ///
+    /// # Errors
+    /// The position of the first feature whose value does not fit, with what is wrong.
+    ///
+    /// # Panics
+    /// When `row` does not have one place per feature.
+    pub fn encode_row<'a>(
+        &self,
+        values: impl IntoIterator<Item = FeatureValue<'a>>,
+        observed: Option<Day>,
+        row: &mut [f64],
+        mut note: impl FnMut(usize, ValueNote),
+    ) -> Result<(), (usize, ValueError)> {
+        assert_eq!(row.len(), self.n_features(), "a row has one number per feature");
+        for (position, (feature, value)) in self.features.iter().zip(values).enumerate() {
+            let (encoded, what) = feature.encode(value, observed).map_err(|error| (position, error))?;
+            row[position] = encoded;
+            if what != ValueNote::Usual {
+                note(position, what);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicate_names_and_missing_categories_are_refused() {
+        let schema = |features| FeatureSchema::new(features, None, "churned".into(), "yes".into(), None);
+        let number = FeatureSpec::new("a", ColumnKind::Number);
+        assert_eq!(schema(vec![]).unwrap_err(), SchemaError::Empty);
+        assert!(matches!(schema(vec![number.clone(), number.clone()]).unwrap_err(), SchemaError::Duplicate { .. }));
+        let category = FeatureSpec::new("b", ColumnKind::Category);
+        assert!(matches!(schema(vec![category]).unwrap_err(), SchemaError::Categories { .. }));
+        assert!(schema(vec![number]).is_ok());
+    }
+
+    #[test]
+    fn a_schema_survives_json() {
+        let mut plan = FeatureSpec::new("plan", ColumnKind::Category);
+        plan.set_categories(vec!["gold".into(), "silver".into()]);
+        let schema = FeatureSchema::new(vec![plan], Some("id".into()), "churned".into(), "yes".into(), None).unwrap();
+        let text = serde_json::to_string(&schema).unwrap();
+        let back = serde_json::from_str::<FeatureSchema>(&text).unwrap().indexed().unwrap();
+        assert_eq!(back, schema);
+        assert_eq!(back.features[0].category_index("silver"), Some(1));
+    }
+}

@@ -1,0 +1,61 @@
+//! A checked table in memory: encoded features column by column, and for each row its label, customer and date.
+
+use retain_core::{FeatureSchema, Rows};
+
+/// Encoded rows with their labels.
+///
+/// `columns[feature_idx][row_idx]` is encoded as [`FeatureSchema`] says: missing is NaN, a category its position, a boolean 0
+/// or 1, a date the days until the observation. All vectors below have one value per row, in the order of the table.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// The features and what training may know of them.
+    pub schema: FeatureSchema,
+    /// The features' values, one vector per feature.
+    pub columns: Vec<Vec<f64>>,
+    /// The label: 1 when it happened, 0 when it did not.
+    pub target: Vec<f64>,
+    /// The customer's name; the row number, counted from 1, where the table has no entity column.
+    pub entity: Vec<String>,
+    /// Rows of one number stay in one fold; numbered from 0 in order of first appearance.
+    pub group: Vec<u32>,
+    /// When each row was known, in days since 1970-01-01; none for a snapshot without dates.
+    pub observed: Option<Vec<f64>>,
+}
+
+impl Dataset {
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.target.len()
+    }
+
+    /// Number of features.
+    pub fn n_features(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Number of distinct groups, usually customers.
+    pub fn n_groups(&self) -> usize {
+        self.group.iter().max().map_or(0, |&last| last as usize + 1)
+    }
+
+    /// Rows whose label is positive.
+    pub fn n_positives(&self) -> usize {
+        self.target.iter().filter(|&&label| label == 1.0).count()
+    }
+
+    /// The chosen rows, row after row, as the scoring engine reads them.
+    pub fn rows(&self, row_idxs: &[usize]) -> Rows {
+        let mut rows = self.schema.rows();
+        for &row_idx in row_idxs {
+            for (value, column) in rows.push_missing().iter_mut().zip(&self.columns) {
+                *value = column[row_idx];
+            }
+        }
+        rows
+    }
+
+    /// All rows, row after row.
+    pub fn all_rows(&self) -> Rows {
+        self.rows(&(0..self.n_rows()).collect::<Vec<_>>())
+    }
+}

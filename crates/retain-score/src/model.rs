@@ -1,0 +1,260 @@
+//! What a learner hands over and a bundle holds: one margin made of an intercept, additive terms and trees, and a calibrator.
+//!
+//! Every learner compiles into a [`MarginModel`]: a logistic regression has terms and no trees, a forest or a boosted model has
+//! trees and no terms, boosting on top of a logistic margin has both, a blend has the scaled parts of its members. So there is
+//! one scorer, one explainer and one file format. [`MarginModel::check`] is the gate through which untrusted models pass:
+//! what it accepts, the engine evaluates without a further check.
+
+use crate::calibrate::Calibrator;
+
+/// A learned model: log-odds from features, then a probability from log-odds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// Features to margin.
+    pub margin: MarginModel,
+    /// Margin to probability.
+    pub calibrator: Calibrator,
+}
+
+/// A sum of parts, in log-odds: `intercept + Σ term(feature) + Σ tree(row)`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MarginModel {
+    /// The constant part.
+    pub intercept: f64,
+    /// Functions of one feature each; a feature may have at most one.
+    pub terms: Vec<Term>,
+    /// Trees, each adding the value of the leaf that a row falls in.
+    pub trees: Vec<Tree>,
+}
+
+/// A function of one feature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Term {
+    /// Position of the feature in the schema.
+    pub feature_idx: u32,
+    /// What it adds.
+    pub shape: Shape,
+    /// The mean of what it adds over the training rows: contributions are told against it.
+    pub mean: f64,
+}
+
+/// How a term turns its feature into log-odds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape {
+    /// Numbers, booleans and dates.
+    ///
+    /// With `u = clamp(x, low, high)`, or `ln(1 + u − low)` where `log` is set, and `z = (u − center) / scale`, it adds
+    /// `linear · z + quadratic · z²`. The clamp keeps a number far outside the training range from running away.
+    Number {
+        /// Smallest value that counts.
+        low: f64,
+        /// Largest value that counts.
+        high: f64,
+        /// Take the logarithm of the distance from `low` first.
+        log: bool,
+        /// Subtracted before scaling.
+        center: f64,
+        /// Divides; positive.
+        scale: f64,
+        /// Slope.
+        linear: f64,
+        /// Curvature.
+        quadratic: f64,
+        /// What a missing value adds.
+        missing: f64,
+    },
+    /// Categories: one number for each, in schema order, and one more for a category never seen.
+    Category {
+        /// `n_categories + 1` numbers, the last for an unseen category.
+        values: Vec<f64>,
+        /// What a missing value adds.
+        missing: f64,
+    },
+}
+
+/// A binary tree; node 0 is the root and children stand after their parent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tree {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+}
+
+/// A leaf or a question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Weight of the training rows that passed here; a parent's is the sum of its children's. TreeSHAP needs it.
+    pub cover: f64,
+    /// What stands here.
+    pub kind: NodeKind,
+}
+
+/// What stands at a node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeKind {
+    /// The end of a path.
+    Leaf {
+        /// What the tree adds to the margin.
+        value: f64,
+    },
+    /// A question about one feature.
+    Split {
+        /// Position of the feature in the schema.
+        feature_idx: u32,
+        /// The question; yes goes left.
+        test: Test,
+        /// Whether a missing value goes left.
+        missing_left: bool,
+        /// Position of the left child, greater than this node's.
+        left: u32,
+        /// Position of the right child, greater than this node's.
+        right: u32,
+    },
+}
+
+/// A yes-or-no question about one encoded value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Test {
+    /// Is the number below this threshold? A threshold of infinity asks only whether the value is present.
+    Below(f64),
+    /// Is the category one of these? Positions in the schema's list, sorted, each once; the position `n_categories` stands for
+    /// every unseen category.
+    OneOf(Vec<u32>),
+}
+
+/// Largest numbers that a model may have; a file that claims more is refused before anything is allocated.
+pub mod limits {
+    /// Trees in a model.
+    pub const MAX_TREES: usize = 100_000;
+    /// Nodes in all trees together.
+    pub const MAX_NODES: usize = 50_000_000;
+    /// Longest path from a root to a leaf.
+    pub const MAX_DEPTH: usize = 256;
+    /// Features of a model.
+    pub const MAX_FEATURES: usize = 100_000;
+    /// Categories of one feature.
+    pub const MAX_CATEGORIES: usize = 1_000_000;
+}
+
+/// What is wrong with a model.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A number that has to be finite is not.
+    #[error("{place}: `{what}` should be a finite number, found `{found}`")]
+    NotFinite {
+        /// Where: `intercept`, `term 3`, `tree 5 node 7`, `calibrator`.
+        place: String,
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        found: f64,
+    },
+    /// A feature position outside the schema.
+    #[error("{place}: feature {found} of a schema with {n_features}")]
+    FeatureIdx {
+        /// Where.
+        place: String,
+        /// The position.
+        found: u32,
+        /// Features in the schema.
+        n_features: usize,
+    },
+    /// The kind of test or term does not fit the feature's kind, or its categories.
+    #[error("{place}: {what}")]
+    Mismatch {
+        /// Where.
+        place: String,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// A tree that is not a tree: a child before its parent, two parents, a node nobody leads to.
+    #[error("tree {tree} node {node}: {what}")]
+    Structure {
+        /// The tree.
+        tree: usize,
+        /// The node.
+        node: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Larger than [`limits`] allow.
+    #[error("the model has {found} {what}, more than the {limit} allowed")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many may be.
+        limit: usize,
+    },
+}
+
+impl Tree {
+    /// A tree of one leaf.
+    pub fn leaf(value: f64, cover: f64) -> Self {
+        Self { nodes: vec![Node { cover, kind: NodeKind::Leaf { value } }] }
+    }
+
+    /// Number of leaves.
+    pub fn n_leaves(&self) -> usize {
+        self.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Leaf { .. })).count()
+    }
+}
+
+impl MarginModel {
+    /// The margin of one encoded row, read straight off the parts: the plain version of what [`crate::Engine`] does fast.
+    ///
+    /// The parts are added in their order, so that both give the same bits.
+    ///
+    /// # Panics
+    /// When the model was not checked against the schema that encoded the row.
+    pub fn margin(&self, row: &[f64]) -> f64 {
+        let terms = self.terms.iter().fold(self.intercept, |sum, term| sum + term.shape.value(row[term.feature_idx as usize]));
+        self.trees.iter().fold(terms, |sum, tree| sum + tree.value(row))
+    }
+}
+
+impl Shape {
+    /// What the term adds for an encoded value.
+    pub fn value(&self, encoded: f64) -> f64 {
+        match self {
+            Self::Number { missing, .. } | Self::Category { missing, .. } if encoded.is_nan() => *missing,
+            Self::Number { low, high, log, center, scale, linear, quadratic, .. } => {
+                let clamped = encoded.clamp(*low, *high);
+                let u = if *log { libm::log1p(clamped - low) } else { clamped };
+                let z = (u - center) / scale;
+                z * (linear + quadratic * z)
+            }
+            Self::Category { values, .. } => values[(encoded as usize).min(values.len() - 1)],
+        }
+    }
+}
+
+impl Tree {
+    /// The value of the leaf that an encoded row falls in.
+    pub fn value(&self, row: &[f64]) -> f64 {
+        let mut position = 0;
+        loop {
+            match &self.nodes[position].kind {
+                NodeKind::Leaf { value } => return *value,
+                NodeKind::Split { feature_idx, test, missing_left, left, right } => {
+                    let goes_left = test.goes_left(row[*feature_idx as usize], *missing_left);
+                    position = if goes_left { *left } else { *right } as usize;
+                }
+            }
+        }
+    }
+}
+
+impl Test {
+    /// Whether a row with this encoded value goes left.
+    pub fn goes_left(&self, encoded: f64, missing_left: bool) -> bool {
+        if encoded.is_nan() {
+            return missing_left;
+        }
+        match self {
+            Self::Below(threshold) => encoded < *threshold,
+            Self::OneOf(categories) => categories.binary_search(&(encoded as u32)).is_ok(),
+        }
+    }
+}

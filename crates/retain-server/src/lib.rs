@@ -1,0 +1,1 @@
+//! Answers gRPC: convert, call, convert back.

@@ -1,0 +1,115 @@
+//! The trait that every learner implements, and what it is told.
+//!
+//! A learner knows nothing of folds, calibration or metrics: it fits rows and returns margins in log-odds. Which
+//! configuration wins is decided by [`crate::select`] on rows that the fit did not see.
+
+use std::time::Instant;
+
+use retain_data::Dataset;
+use retain_score::MarginModel;
+
+/// A family of models that can be fitted to a table.
+pub trait Learner: Sync {
+    /// The learner's name in task files, leaderboards and manifests.
+    fn name(&self) -> &'static str;
+
+    /// The settings worth trying on this table, simplest first; at least one.
+    fn configurations(&self, dataset: &Dataset) -> Vec<Configuration>;
+
+    /// Fits each configuration to the chosen rows and returns one model per configuration, in their order.
+    ///
+    /// `row_idxs` are positions in `dataset`, sorted; no other row's label or features may be looked at. The same rows,
+    /// configurations and seed give the same bits, whatever the number of threads.
+    ///
+    /// # Errors
+    /// [`FitError`] when no model can be had from these rows.
+    fn fit(
+        &self,
+        dataset: &Dataset,
+        row_idxs: &[usize],
+        configurations: &[Configuration],
+        context: &FitContext,
+    ) -> Result<Vec<MarginModel>, FitError>;
+
+    /// The configuration for the final fit on all rows, told what the fits on the folds came to.
+    ///
+    /// Boosting fixes its number of rounds here; the others keep what they had.
+    fn settle(&self, chosen: &Configuration, _fold_models: &[MarginModel]) -> Configuration {
+        chosen.clone()
+    }
+}
+
+/// One setting of a learner: named numbers, such as `alpha = 1` or `depth = 5`, in a fixed order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Configuration {
+    /// Names and values.
+    pub values: Vec<(&'static str, f64)>,
+}
+
+impl Configuration {
+    /// A configuration of these named numbers.
+    pub fn new(values: &[(&'static str, f64)]) -> Self {
+        Self { values: values.to_vec() }
+    }
+
+    /// The value of this name, if the configuration has it.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+}
+
+impl std::fmt::Display for Configuration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (position, (name, value)) in self.values.iter().enumerate() {
+            write!(f, "{}{name}={value}", if position == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a fit is told beside its rows.
+#[derive(Debug, Clone, Copy)]
+pub struct FitContext {
+    /// All randomness of the fit comes from this number.
+    pub seed: u64,
+    /// When the run's budget ends; a fit that would go past it returns [`FitError::OutOfTime`].
+    pub deadline: Option<Instant>,
+    /// Days between rows that train and rows that validate, when the table has dates: lead time plus horizon.
+    pub gap_days: Option<f64>,
+}
+
+impl FitContext {
+    /// Ends the fit when the budget is used up; learners ask between their steps.
+    ///
+    /// # Errors
+    /// [`FitError::OutOfTime`] past the deadline.
+    pub fn check_time(&self) -> Result<(), FitError> {
+        // The only clock in the crate: a deadline that the caller set cannot be kept without looking at the time.
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) { Err(FitError::OutOfTime) } else { Ok(()) }
+    }
+}
+
+/// Why a learner has no model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FitError {
+    /// The budget ended first.
+    #[error("the budget ended before the fit did")]
+    OutOfTime,
+    /// The rows have labels of one class only, or there are none.
+    #[error("{n_rows} training rows have {n_positives} positives: both classes are needed")]
+    OneClass {
+        /// Rows given.
+        n_rows: usize,
+        /// Of which positive.
+        n_positives: usize,
+    },
+    /// The package that does the fit refused.
+    #[error("{package}: {message}")]
+    Package {
+        /// The crate.
+        package: &'static str,
+        /// What it said.
+        message: String,
+    },
+}

@@ -1,0 +1,1 @@
+//! Integration tests of the workspace; each module says what belongs in it.
