@@ -63,7 +63,7 @@ impl Rows {
 
     /// Number of rows.
     pub fn n_rows(&self) -> usize {
-        if self.n_features == 0 { 0 } else { self.values.len() / self.n_features }
+        self.values.len().checked_div(self.n_features).unwrap_or(0)
     }
 
     /// The row at `row_idx`.
@@ -72,7 +72,7 @@ impl Rows {
     }
 
     /// All rows in order.
-    pub fn iter(&self) -> std::slice::ChunksExact<'_, f64> {
+    pub fn in_order(&self) -> std::slice::ChunksExact<'_, f64> {
         // A model has at least one feature; the maximum only keeps `chunks_exact` from refusing zero.
         self.values.chunks_exact(self.n_features.max(1))
     }

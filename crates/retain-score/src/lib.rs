@@ -1,7 +1,30 @@
 //! The scoring engine: loads a model bundle, encodes rows, predicts and explains.
+//!
+//! A row becomes a probability in three steps: [`retain_core::FeatureSchema::encode_row`] turns values into numbers,
+//! [`Scorer::predict`] adds up the model's parts to a margin in log-odds, and the calibrator turns the margin into a
+//! probability. `train`, `evaluate`, `score`, `explain` and the server all come through here, so they agree to the last bit.
+//!
+//! Knows nothing of training, tables, tokio or gRPC.
 
+mod bundle;
 mod calibrate;
+mod check;
+mod check_rows;
+mod engine;
+mod explain;
+mod format;
+mod manifest;
 mod model;
+mod registry;
+mod scorer;
 
+pub use bundle::{Bundle, BundleError, FILES, MANIFEST, sha256};
 pub use calibrate::{Calibrator, sigmoid};
+pub use check_rows::{CheckRow, CheckRowError, CheckRows, CheckValue};
+pub use engine::Engine;
+pub use explain::Explanation;
+pub use format::{FormatError, MODEL_FORMAT_VERSION};
+pub use manifest::{BUNDLE_FORMAT_VERSION, Band, Bands, DateRange, Manifest};
 pub use model::{MarginModel, Model, ModelError, Node, NodeKind, Shape, Term, Test, Tree, limits};
+pub use registry::{Aliases, Published, Registry, RegistryError, VersionInfo};
+pub use scorer::{Prediction, Scorer};

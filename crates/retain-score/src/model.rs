@@ -21,7 +21,7 @@ pub struct Model {
 pub struct MarginModel {
     /// The constant part.
     pub intercept: f64,
-    /// Functions of one feature each; a feature may have at most one.
+    /// Functions of one feature each.
     pub terms: Vec<Term>,
     /// Trees, each adding the value of the leaf that a row falls in.
     pub trees: Vec<Tree>,
@@ -82,7 +82,7 @@ pub struct Tree {
 /// A leaf or a question.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Weight of the training rows that passed here; a parent's is the sum of its children's. TreeSHAP needs it.
+    /// Weight of the training rows that passed here; a parent's is the sum of its children's. Explanations need it.
     pub cover: f64,
     /// What stands here.
     pub kind: NodeKind,

@@ -1,0 +1,373 @@
+//! A model bundle on disk: written whole or not at all, and believed only after its checksums, its model and its check rows.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use retain_core::{FeatureSchema, SchemaError};
+use sha2::{Digest, Sha256};
+
+use crate::check_rows::{CheckRowError, CheckRows};
+use crate::format::FormatError;
+use crate::manifest::{BUNDLE_FORMAT_VERSION, Manifest};
+use crate::model::{Model, ModelError};
+
+/// The file that names the others.
+pub const MANIFEST: &str = "manifest.json";
+/// The files of a bundle beside its manifest.
+pub const FILES: [&str; 6] = ["schema.json", "model.bin", "metrics.json", "reference.json", "check_rows.json", "MODEL_CARD.md"];
+/// No file of a bundle may be larger; a model of the size allowed stays far below.
+const MAX_FILE_BYTES: u64 = 4 << 30;
+const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+
+/// A bundle in memory, as written or as read and verified.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// What it is.
+    pub manifest: Manifest,
+    /// What it expects of a row.
+    pub schema: FeatureSchema,
+    /// The model.
+    pub model: Model,
+    /// Rows with their expected outputs.
+    pub check_rows: CheckRows,
+    /// `metrics.json`.
+    pub metrics: Vec<u8>,
+    /// `reference.json`.
+    pub reference: Vec<u8>,
+    /// `MODEL_CARD.md`.
+    pub card: String,
+    /// Bytes of all files together, where it was read.
+    pub size_bytes: u64,
+}
+
+/// Why a bundle is not believed, or could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// There is no bundle in this folder.
+    #[error("`{path}` is not a model bundle: it has no manifest.json")]
+    NotABundle {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file of the bundle is not there.
+    #[error("bundle `{path}`: the file `{file}` is missing")]
+    MissingFile {
+        /// The folder.
+        path: PathBuf,
+        /// The file.
+        file: String,
+    },
+    /// A file could not be read or written.
+    #[error("bundle `{path}`: cannot {action} `{file}`")]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// The file.
+        file: String,
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file is larger than any bundle's.
+    #[error("bundle `{path}`: `{file}` has {found} bytes, more than the {limit} allowed")]
+    TooLarge {
+        /// The folder.
+        path: PathBuf,
+        /// The file.
+        file: String,
+        /// Its size.
+        found: u64,
+        /// What is allowed.
+        limit: u64,
+    },
+    /// Written by a newer build.
+    #[error("bundle `{path}`: format version {found}, this build reads up to {supported}; use a newer retain")]
+    NewerFormat {
+        /// The folder.
+        path: PathBuf,
+        /// The bundle's version.
+        found: u32,
+        /// The newest known.
+        supported: u32,
+    },
+    /// A JSON file that does not hold what it should.
+    #[error("bundle `{path}`: `{file}` is not what it should be")]
+    Json {
+        /// The folder.
+        path: PathBuf,
+        /// The file.
+        file: String,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A file's bytes are not those that were written.
+    #[error("bundle `{path}`: the checksum of `{file}` is wrong: the manifest says {expected}, the file has {found}")]
+    Checksum {
+        /// The folder.
+        path: PathBuf,
+        /// The file.
+        file: String,
+        /// SHA-256 in the manifest.
+        expected: String,
+        /// SHA-256 of the bytes.
+        found: String,
+    },
+    /// The schema does not hold together.
+    #[error("bundle `{path}`: `schema.json`")]
+    Schema {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: SchemaError,
+    },
+    /// `model.bin` is not a model.
+    #[error("bundle `{path}`: `model.bin`")]
+    Format {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: FormatError,
+    },
+    /// The model does not hold together, or does not fit the schema.
+    #[error("bundle `{path}`: `model.bin`")]
+    Model {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: ModelError,
+    },
+    /// The model and the schema have different numbers of features.
+    #[error("bundle `{path}`: `model.bin` has {found} features, `schema.json` has {expected}")]
+    FeatureCount {
+        /// The folder.
+        path: PathBuf,
+        /// Features of the schema.
+        expected: usize,
+        /// Features of the model.
+        found: usize,
+    },
+    /// The model does not give the answers it gave when it was made.
+    #[error("bundle `{path}`: `check_rows.json`")]
+    CheckRows {
+        /// The folder.
+        path: PathBuf,
+        /// Which row and how.
+        source: CheckRowError,
+    },
+    /// The place to write to is taken.
+    #[error("`{path}` exists and is not empty")]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+impl Bundle {
+    /// Reads a bundle and believes nothing: checksums, formats, the model's structure, and the check rows' answers.
+    ///
+    /// # Errors
+    /// [`BundleError`] names the folder, the file and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, BundleError> {
+        let manifest_bytes = match read_file(path, MANIFEST, MAX_MANIFEST_BYTES) {
+            Err(BundleError::MissingFile { .. }) => return Err(BundleError::NotABundle { path: path.to_owned() }),
+            other => other?,
+        };
+        let manifest = parse_manifest(path, &manifest_bytes)?;
+        let files = read_files(path, &manifest)?;
+        let file = |name: &str| files.get(name).map_or(&[][..], Vec::as_slice);
+        let json = |name: &str, source| BundleError::Json { path: path.to_owned(), file: name.to_owned(), source };
+
+        let schema: FeatureSchema = serde_json::from_slice(file("schema.json")).map_err(|source| json("schema.json", source))?;
+        let schema = schema.indexed().map_err(|source| BundleError::Schema { path: path.to_owned(), source })?;
+        let (model, n_features) =
+            Model::decode(file("model.bin")).map_err(|source| BundleError::Format { path: path.to_owned(), source })?;
+        if n_features != schema.n_features() {
+            return Err(BundleError::FeatureCount { path: path.to_owned(), expected: schema.n_features(), found: n_features });
+        }
+        let check_rows: CheckRows =
+            serde_json::from_slice(file("check_rows.json")).map_err(|source| json("check_rows.json", source))?;
+        for name in ["metrics.json", "reference.json"] {
+            serde_json::from_slice::<serde::de::IgnoredAny>(file(name)).map_err(|source| json(name, source))?;
+        }
+        check_rows.verify(&schema, &model).map_err(|source| match source {
+            CheckRowError::Model(source) => BundleError::Model { path: path.to_owned(), source },
+            source => BundleError::CheckRows { path: path.to_owned(), source },
+        })?;
+        Ok(Self {
+            schema,
+            model,
+            check_rows,
+            metrics: file("metrics.json").to_vec(),
+            reference: file("reference.json").to_vec(),
+            card: String::from_utf8_lossy(file("MODEL_CARD.md")).into_owned(),
+            size_bytes: files.values().map(|bytes| bytes.len() as u64).sum::<u64>() + manifest_bytes.len() as u64,
+            manifest,
+        })
+    }
+
+    /// Writes the bundle to the folder `path`: first beside it, synced to disk, then renamed into place.
+    ///
+    /// An empty folder at `path` is replaced; the checksums in the manifest are made here.
+    ///
+    /// # Errors
+    /// [`BundleError::Exists`] when something stands at `path`; [`BundleError::Io`] when the disk refuses. Nothing is left half written.
+    pub fn write(&self, path: &Path) -> Result<(), BundleError> {
+        if is_taken(path) {
+            return Err(BundleError::Exists { path: path.to_owned() });
+        }
+        self.write_beside(path, |temporary| fs::rename(temporary, path))
+    }
+
+    /// Writes the bundle over another one at `path`, which is gone only once the new one is complete.
+    ///
+    /// # Errors
+    /// As [`Bundle::write`]; a folder that holds something else than a bundle is left alone.
+    pub fn replace(&self, path: &Path) -> Result<(), BundleError> {
+        if !is_taken(path) {
+            return self.write(path);
+        }
+        if !path.join(MANIFEST).is_file() {
+            return Err(BundleError::Exists { path: path.to_owned() });
+        }
+        self.write_beside(path, |temporary| {
+            let old = beside(path, "old");
+            fs::rename(path, &old)?;
+            fs::rename(temporary, path)?;
+            fs::remove_dir_all(&old)
+        })
+    }
+
+    fn write_beside(&self, path: &Path, place: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), BundleError> {
+        let temporary = beside(path, "new");
+        let result = self.write_files(&temporary).and_then(|()| {
+            place(&temporary).map_err(|source| io_error(path, "", "rename into place", source))?;
+            sync_folder(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+            Ok(())
+        });
+        if result.is_err() {
+            // Best effort: the error that matters is the one being returned.
+            let _ = fs::remove_dir_all(&temporary);
+        }
+        result
+    }
+
+    fn write_files(&self, folder: &Path) -> Result<(), BundleError> {
+        fs::create_dir_all(folder).map_err(|source| io_error(folder, "", "create the folder", source))?;
+        let mut files = self.file_bytes(folder)?;
+        let mut manifest = self.manifest.clone();
+        manifest.files = files.iter().map(|(name, bytes)| ((*name).to_owned(), sha256(bytes))).collect();
+        manifest.schema_sha256 = manifest.files.get("schema.json").cloned().unwrap_or_default();
+        files.insert(MANIFEST, pretty_json(folder, MANIFEST, &manifest)?);
+        for (name, bytes) in &files {
+            write_synced(&folder.join(name), bytes).map_err(|source| io_error(folder, name, "write", source))?;
+        }
+        sync_folder(folder);
+        Ok(())
+    }
+
+    fn file_bytes(&self, folder: &Path) -> Result<BTreeMap<&'static str, Vec<u8>>, BundleError> {
+        let bytes = [
+            pretty_json(folder, "schema.json", &self.schema)?,
+            self.model.encode(self.schema.n_features()),
+            self.metrics.clone(),
+            self.reference.clone(),
+            pretty_json(folder, "check_rows.json", &self.check_rows)?,
+            self.card.clone().into_bytes(),
+        ];
+        Ok(FILES.into_iter().zip(bytes).collect())
+    }
+}
+
+fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, BundleError> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        format_version: u32,
+    }
+    let json = |source| BundleError::Json { path: path.to_owned(), file: MANIFEST.to_owned(), source };
+    // The version first: a newer manifest may well have other fields.
+    let version: Version = serde_json::from_slice(bytes).map_err(json)?;
+    if version.format_version > BUNDLE_FORMAT_VERSION {
+        let (found, supported) = (version.format_version, BUNDLE_FORMAT_VERSION);
+        return Err(BundleError::NewerFormat { path: path.to_owned(), found, supported });
+    }
+    serde_json::from_slice(bytes).map_err(json)
+}
+
+fn read_files(path: &Path, manifest: &Manifest) -> Result<BTreeMap<&'static str, Vec<u8>>, BundleError> {
+    let mut files = BTreeMap::new();
+    for name in FILES {
+        let bytes = read_file(path, name, MAX_FILE_BYTES)?;
+        let expected = manifest.files.get(name).cloned().unwrap_or_default();
+        let found = sha256(&bytes);
+        if found != expected {
+            return Err(BundleError::Checksum { path: path.to_owned(), file: name.to_owned(), expected, found });
+        }
+        files.insert(name, bytes);
+    }
+    Ok(files)
+}
+
+fn read_file(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>, BundleError> {
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => BundleError::MissingFile { path: path.to_owned(), file: name.to_owned() },
+        _ => io_error(path, name, "read", source),
+    };
+    let file = File::open(path.join(name)).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?.len();
+    let mut bytes = Vec::new();
+    // The size is asked again by reading: a file may grow, and some files have no size.
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(BundleError::TooLarge { path: path.to_owned(), file: name.to_owned(), found, limit });
+    }
+    Ok(bytes)
+}
+
+fn io_error(path: &Path, file: &str, action: &'static str, source: std::io::Error) -> BundleError {
+    BundleError::Io { path: path.to_owned(), file: file.to_owned(), action, source }
+}
+
+fn pretty_json(path: &Path, name: &str, value: &impl serde::Serialize) -> Result<Vec<u8>, BundleError> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| BundleError::Json {
+        path: path.to_owned(),
+        file: name.to_owned(),
+        source,
+    })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Lower-case hexadecimal SHA-256.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+fn is_taken(path: &Path) -> bool {
+    match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => path.exists(),
+    }
+}
+
+/// A hidden name in the same folder, so that a rename never crosses file systems.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.{what}-{}", std::process::id()))
+}
+
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes a rename last through a power cut, where the system lets a folder be synced; elsewhere the rename alone has to do.
+pub(crate) fn sync_folder(folder: &Path) {
+    if let Ok(handle) = File::open(folder) {
+        let _ = handle.sync_all();
+    }
+}

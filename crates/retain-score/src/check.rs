@@ -1,0 +1,146 @@
+//! The gate through which untrusted models pass: after it, the engine indexes without a further check.
+
+use retain_core::{ColumnKind, FeatureSchema};
+
+use crate::model::{MarginModel, Model, ModelError, Node, NodeKind, Shape, Term, Test, Tree, limits};
+
+/// Children's covers may miss their parent's by this share: sums of many weights round.
+const COVER_TOLERANCE: f64 = 1e-6;
+
+impl Model {
+    /// Checks that every number is finite, every position inside its table and every tree a tree.
+    ///
+    /// # Errors
+    /// [`ModelError`] names the first thing that is not.
+    pub fn check(&self, schema: &FeatureSchema) -> Result<(), ModelError> {
+        self.margin.check(schema)?;
+        self.calibrator.check()
+    }
+}
+
+impl MarginModel {
+    /// Checks the parts of the margin against the features they read.
+    ///
+    /// # Errors
+    /// [`ModelError`] names the first thing that does not hold.
+    pub fn check(&self, schema: &FeatureSchema) -> Result<(), ModelError> {
+        at_most("features", schema.n_features(), limits::MAX_FEATURES)?;
+        at_most("trees", self.trees.len(), limits::MAX_TREES)?;
+        at_most("nodes", self.trees.iter().map(|tree| tree.nodes.len()).sum(), limits::MAX_NODES)?;
+        finite(|| "intercept".to_owned(), "intercept", self.intercept)?;
+        for (position, term) in self.terms.iter().enumerate() {
+            check_term(position, term, schema)?;
+        }
+        self.trees.iter().enumerate().try_for_each(|(position, tree)| check_tree(position, tree, schema))
+    }
+}
+
+fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), ModelError> {
+    if found > limit { Err(ModelError::TooLarge { what, found, limit }) } else { Ok(()) }
+}
+
+fn finite(place: impl Fn() -> String, what: &'static str, found: f64) -> Result<(), ModelError> {
+    if found.is_finite() { Ok(()) } else { Err(ModelError::NotFinite { place: place(), what, found }) }
+}
+
+fn feature_kind(place: impl Fn() -> String, found: u32, schema: &FeatureSchema) -> Result<(ColumnKind, usize), ModelError> {
+    match schema.features.get(found as usize) {
+        Some(feature) => Ok((feature.kind, feature.categories.len())),
+        None => Err(ModelError::FeatureIdx { place: place(), found, n_features: schema.n_features() }),
+    }
+}
+
+fn check_term(position: usize, term: &Term, schema: &FeatureSchema) -> Result<(), ModelError> {
+    let place = || format!("term {position}");
+    let mismatch = |what| Err(ModelError::Mismatch { place: place(), what });
+    let (kind, n_categories) = feature_kind(place, term.feature_idx, schema)?;
+    finite(place, "mean", term.mean)?;
+    match &term.shape {
+        Shape::Number { low, high, center, scale, linear, quadratic, missing, .. } => {
+            if kind == ColumnKind::Category {
+                return mismatch("a term for numbers stands at a category feature");
+            }
+            for (what, number) in [("low", low), ("high", high), ("center", center), ("scale", scale)] {
+                finite(place, what, *number)?;
+            }
+            for (what, number) in [("linear", linear), ("quadratic", quadratic), ("missing", missing)] {
+                finite(place, what, *number)?;
+            }
+            if low > high || *scale <= 0.0 {
+                return mismatch("`low` should not exceed `high`, and `scale` should be positive");
+            }
+            Ok(())
+        }
+        Shape::Category { values, missing } => {
+            if kind != ColumnKind::Category || values.len() != n_categories + 1 {
+                return mismatch("a term for categories should have one value per category and one for unseen ones");
+            }
+            finite(place, "missing", *missing)?;
+            values.iter().try_for_each(|value| finite(place, "value", *value))
+        }
+    }
+}
+
+fn check_tree(tree_idx: usize, tree: &Tree, schema: &FeatureSchema) -> Result<(), ModelError> {
+    let wrong = |node: usize, what| Err(ModelError::Structure { tree: tree_idx, node, what });
+    if tree.nodes.is_empty() {
+        return wrong(0, "the tree has no nodes");
+    }
+    // Depth of each node, 0 until a parent has claimed it; the root is claimed from the start.
+    let mut depth = vec![0_usize; tree.nodes.len()];
+    depth[0] = 1;
+    for (position, node) in tree.nodes.iter().enumerate() {
+        if depth[position] == 0 {
+            return wrong(position, "no path from the root leads here");
+        }
+        check_node(tree_idx, position, node, schema)?;
+        let NodeKind::Split { left, right, .. } = node.kind else { continue };
+        for child in [left as usize, right as usize] {
+            if child <= position || child >= tree.nodes.len() {
+                return wrong(position, "a child should stand after its parent and inside the tree");
+            }
+            if depth[child] != 0 {
+                return wrong(child, "the node has two parents");
+            }
+            depth[child] = depth[position] + 1;
+            if depth[child] > limits::MAX_DEPTH {
+                return wrong(child, "the path from the root is longer than 256 nodes");
+            }
+        }
+        let children = tree.nodes[left as usize].cover + tree.nodes[right as usize].cover;
+        if (children - node.cover).abs() > COVER_TOLERANCE * node.cover {
+            return wrong(position, "the cover should be the sum of the children's");
+        }
+    }
+    Ok(())
+}
+
+fn check_node(tree_idx: usize, position: usize, node: &Node, schema: &FeatureSchema) -> Result<(), ModelError> {
+    let place = || format!("tree {tree_idx} node {position}");
+    let mismatch = |what| Err(ModelError::Mismatch { place: place(), what });
+    if !(node.cover.is_finite() && node.cover > 0.0) {
+        return mismatch("the cover should be positive and finite");
+    }
+    match &node.kind {
+        NodeKind::Leaf { value } => finite(place, "leaf value", *value),
+        NodeKind::Split { feature_idx, test, .. } => {
+            let (kind, n_categories) = feature_kind(place, *feature_idx, schema)?;
+            match test {
+                Test::Below(threshold) if threshold.is_nan() => mismatch("the threshold is not a number"),
+                Test::Below(threshold) if kind == ColumnKind::Category && threshold.is_finite() => {
+                    mismatch("a threshold stands at a category feature")
+                }
+                Test::OneOf(_) if kind != ColumnKind::Category => {
+                    mismatch("a set of categories stands at a feature of another kind")
+                }
+                Test::OneOf(set) if set.iter().any(|&category| category as usize > n_categories) => {
+                    mismatch("a category of the set is not in the schema")
+                }
+                Test::OneOf(set) if !set.is_sorted_by(|a, b| a < b) => {
+                    mismatch("the set of categories should be sorted, each once")
+                }
+                Test::Below(_) | Test::OneOf(_) => Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `check_rows.json`: rows with the answers the model gave when it was made; a loader asks again before it serves.
+//!
+//! The rows are drawn column by column from what training saw, so that none of them is a customer.
+
+use std::collections::BTreeMap;
+
+use retain_core::{Day, FeatureSchema, FeatureValue};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Engine;
+use crate::model::{Model, ModelError};
+
+/// Rows with their expected outputs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRows {
+    /// The rows.
+    pub rows: Vec<CheckRow>,
+}
+
+/// One row as a request would carry it, and the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRow {
+    /// Value by feature; a feature that is not named is missing.
+    pub features: BTreeMap<String, CheckValue>,
+    /// Day of observation in days since 1970-01-01, where the schema has dates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<f64>,
+    /// Log-odds before calibration, to the last bit.
+    pub margin: f64,
+    /// Probability, to the last bit.
+    pub probability: f64,
+}
+
+/// A JSON value of a feature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CheckValue {
+    /// A boolean.
+    Boolean(bool),
+    /// A number.
+    Number(f64),
+    /// A category or an ISO date.
+    Text(String),
+}
+
+/// Which check row did not give its answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckRowError {
+    /// The model itself does not hold together.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// There is nothing to check.
+    #[error("there are no check rows")]
+    Empty,
+    /// A row names a feature that the schema does not have, or a value that does not fit.
+    #[error("check row {row}: feature `{feature}` {what}")]
+    Row {
+        /// Position of the row.
+        row: usize,
+        /// The feature.
+        feature: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// Another answer than when the model was made.
+    #[error("check row {row}: the {what} should be {expected}, the model gives {found}")]
+    Answer {
+        /// Position of the row.
+        row: usize,
+        /// Margin or probability.
+        what: &'static str,
+        /// As written.
+        expected: f64,
+        /// As computed now.
+        found: f64,
+    },
+}
+
+impl CheckValue {
+    /// The value as a request's.
+    pub fn as_feature_value(&self) -> FeatureValue<'_> {
+        match self {
+            Self::Boolean(yes) => FeatureValue::Boolean(*yes),
+            Self::Number(number) => FeatureValue::Number(*number),
+            Self::Text(text) => FeatureValue::Text(text),
+        }
+    }
+}
+
+impl CheckRow {
+    /// Encodes the row by the schema.
+    ///
+    /// # Errors
+    /// The feature that is unknown or whose value does not fit, and why.
+    pub fn encode(&self, schema: &FeatureSchema) -> Result<Vec<f64>, (String, String)> {
+        if let Some(unknown) = self.features.keys().find(|name| schema.feature_idx(name).is_none()) {
+            return Err((unknown.clone(), "is not in the schema".to_owned()));
+        }
+        let value = |name: &str| self.features.get(name).map_or(FeatureValue::Missing, CheckValue::as_feature_value);
+        let values = schema.features.iter().map(|feature| value(&feature.name));
+        let mut row = vec![f64::NAN; schema.n_features()];
+        schema
+            .encode_row(values, self.observed.map(Day::from_days), &mut row, |_, _| ())
+            .map_err(|(position, error)| (schema.features[position].name.clone(), error.to_string()))?;
+        Ok(row)
+    }
+}
+
+impl CheckRows {
+    /// Scores every row again and compares to the last bit.
+    ///
+    /// # Errors
+    /// [`CheckRowError`] names the first row that does not give its answer.
+    pub fn verify(&self, schema: &FeatureSchema, model: &Model) -> Result<(), CheckRowError> {
+        model.check(schema)?;
+        let engine = Engine::new(&model.margin, schema)?;
+        if self.rows.is_empty() {
+            return Err(CheckRowError::Empty);
+        }
+        for (position, check_row) in self.rows.iter().enumerate() {
+            let row = check_row.encode(schema).map_err(|(feature, what)| CheckRowError::Row { row: position, feature, what })?;
+            let margin = engine.margin(&row);
+            same_bits(position, "margin", check_row.margin, margin)?;
+            same_bits(position, "probability", check_row.probability, model.calibrator.probability(margin))?;
+        }
+        Ok(())
+    }
+}
+
+fn same_bits(row: usize, what: &'static str, expected: f64, found: f64) -> Result<(), CheckRowError> {
+    if expected.to_bits() == found.to_bits() { Ok(()) } else { Err(CheckRowError::Answer { row, what, expected, found }) }
+}

@@ -1,0 +1,349 @@
+//! `model.bin`: the model's own format, little-endian, version 1.
+//!
+//! ```text
+//! file       = magic "RETAINMB", version u32, n_features u32, margin, calibrator, end of file
+//! margin     = intercept f64, n_terms u32, term…, n_trees u32, tree…
+//! term       = feature_idx u32, mean f64, shape
+//! shape      = 0 u8, low f64, high f64, log u8, center f64, scale f64, linear f64, quadratic f64, missing f64
+//!            | 1 u8, missing f64, n_values u32, value f64…
+//! tree       = n_nodes u32, node…
+//! node       = 0 u8, cover f64, value f64
+//!            | 1 u8, cover f64, split, threshold f64
+//!            | 2 u8, cover f64, split, n_categories u32, category u32…
+//! split      = feature_idx u32, missing_left u8, left u32, right u32
+//! calibrator = 0 u8 | 1 u8, slope f64, intercept f64 | 2 u8, n u32, margin f64 × n, log_odds f64 × n
+//! ```
+//!
+//! A count is believed only as far as the bytes that are left could hold it, so a hostile file cannot ask for memory that it did
+//! not bring. Decoding checks the syntax; [`Model::check`] checks the meaning.
+
+use crate::calibrate::Calibrator;
+use crate::model::{MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree, limits};
+
+const MAGIC: &[u8; 8] = b"RETAINMB";
+
+/// The version this build writes, and the newest it reads.
+pub const MODEL_FORMAT_VERSION: u32 = 1;
+
+/// What is wrong with the bytes of a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// Not a model file at all.
+    #[error("the file does not begin with `RETAINMB`")]
+    Magic,
+    /// Written by a newer build.
+    #[error("the model's format version is {found}, this build reads up to {supported}")]
+    Newer {
+        /// The file's version.
+        found: u32,
+        /// The newest known.
+        supported: u32,
+    },
+    /// The file ends too soon, or claims more than it holds.
+    #[error("byte {offset}: {what} needs more bytes than the {left} that are left")]
+    Truncated {
+        /// Where.
+        offset: usize,
+        /// What was being read.
+        what: &'static str,
+        /// Bytes that are left.
+        left: usize,
+    },
+    /// A tag or flag that means nothing.
+    #[error("byte {offset}: {what} should be one of {expected}, found {found}")]
+    Tag {
+        /// Where.
+        offset: usize,
+        /// What was being read.
+        what: &'static str,
+        /// The values that mean something.
+        expected: &'static str,
+        /// The value found.
+        found: u8,
+    },
+    /// A count above what a model may have.
+    #[error("byte {offset}: {found} {what}, more than the {limit} allowed")]
+    TooMany {
+        /// Where.
+        offset: usize,
+        /// What there is too much of.
+        what: &'static str,
+        /// The count.
+        found: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// Bytes after the end.
+    #[error("byte {offset}: {left} bytes follow the end of the model")]
+    Trailing {
+        /// Where the model ends.
+        offset: usize,
+        /// Bytes after it.
+        left: usize,
+    },
+}
+
+impl Model {
+    /// Writes the model as the bytes of `model.bin`.
+    ///
+    /// `n_features` is stored so that a model is never read with another schema.
+    pub fn encode(&self, n_features: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 + self.margin.trees.iter().map(|tree| tree.nodes.len() * 40).sum::<usize>());
+        out.extend_from_slice(MAGIC);
+        put_u32(&mut out, MODEL_FORMAT_VERSION);
+        put_count(&mut out, n_features);
+        put_f64(&mut out, self.margin.intercept);
+        put_count(&mut out, self.margin.terms.len());
+        self.margin.terms.iter().for_each(|term| put_term(&mut out, term));
+        put_count(&mut out, self.margin.trees.len());
+        for tree in &self.margin.trees {
+            put_count(&mut out, tree.nodes.len());
+            tree.nodes.iter().for_each(|node| put_node(&mut out, node));
+        }
+        put_calibrator(&mut out, &self.calibrator);
+        out
+    }
+
+    /// Reads the bytes of `model.bin`, and the number of features it was written with.
+    ///
+    /// The result is well formed but not yet believed: see [`Model::check`].
+    ///
+    /// # Errors
+    /// [`FormatError`] with the place where the bytes stop making sense.
+    pub fn decode(bytes: &[u8]) -> Result<(Self, usize), FormatError> {
+        let mut reader = Reader { bytes, offset: 0 };
+        if reader.take(MAGIC.len(), "the magic").map_err(|_| FormatError::Magic)? != MAGIC {
+            return Err(FormatError::Magic);
+        }
+        let found = reader.u32("the format version")?;
+        if found != MODEL_FORMAT_VERSION {
+            return Err(FormatError::Newer { found, supported: MODEL_FORMAT_VERSION });
+        }
+        let n_features = reader.u32("the number of features")? as usize;
+        let intercept = reader.f64("the intercept")?;
+        let n_terms = reader.count("terms", 21, limits::MAX_FEATURES)?;
+        let terms = (0..n_terms).map(|_| reader.term()).collect::<Result<_, _>>()?;
+        let n_trees = reader.count("trees", 21, limits::MAX_TREES)?;
+        let trees = (0..n_trees).map(|_| reader.tree()).collect::<Result<_, _>>()?;
+        let calibrator = reader.calibrator()?;
+        let left = reader.left();
+        if left > 0 {
+            return Err(FormatError::Trailing { offset: reader.offset, left });
+        }
+        Ok((Self { margin: MarginModel { intercept, terms, trees }, calibrator }, n_features))
+    }
+}
+
+fn put_u32(out: &mut Vec<u8>, number: u32) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+/// Counts beyond `u32` cannot arise: the limits of a model lie far below.
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    put_u32(out, u32::try_from(count).unwrap_or(u32::MAX));
+}
+
+fn put_f64(out: &mut Vec<u8>, number: f64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_f64s<'a>(out: &mut Vec<u8>, numbers: impl IntoIterator<Item = &'a f64>) {
+    for &number in numbers {
+        put_f64(out, number);
+    }
+}
+
+fn put_term(out: &mut Vec<u8>, term: &Term) {
+    put_u32(out, term.feature_idx);
+    put_f64(out, term.mean);
+    match &term.shape {
+        Shape::Number { low, high, log, center, scale, linear, quadratic, missing } => {
+            out.push(0);
+            put_f64(out, *low);
+            put_f64(out, *high);
+            out.push(u8::from(*log));
+            put_f64s(out, [center, scale, linear, quadratic, missing]);
+        }
+        Shape::Category { values, missing } => {
+            out.push(1);
+            put_f64(out, *missing);
+            put_count(out, values.len());
+            put_f64s(out, values);
+        }
+    }
+}
+
+fn put_node(out: &mut Vec<u8>, node: &Node) {
+    match &node.kind {
+        NodeKind::Leaf { value } => {
+            out.push(0);
+            put_f64(out, node.cover);
+            put_f64(out, *value);
+        }
+        NodeKind::Split { feature_idx, test, missing_left, left, right } => {
+            out.push(if matches!(test, Test::Below(_)) { 1 } else { 2 });
+            put_f64(out, node.cover);
+            put_u32(out, *feature_idx);
+            out.push(u8::from(*missing_left));
+            put_u32(out, *left);
+            put_u32(out, *right);
+            match test {
+                Test::Below(threshold) => put_f64(out, *threshold),
+                Test::OneOf(set) => {
+                    put_count(out, set.len());
+                    for &category in set {
+                        put_u32(out, category);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn put_calibrator(out: &mut Vec<u8>, calibrator: &Calibrator) {
+    match calibrator {
+        Calibrator::Identity => out.push(0),
+        Calibrator::Sigmoid { slope, intercept } => {
+            out.push(1);
+            put_f64(out, *slope);
+            put_f64(out, *intercept);
+        }
+        Calibrator::Isotonic { margins, log_odds } => {
+            out.push(2);
+            put_count(out, margins.len());
+            put_f64s(out, margins.iter().chain(log_odds));
+        }
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn left(&self) -> usize {
+        self.bytes.len() - self.offset
+    }
+
+    fn take(&mut self, n_bytes: usize, what: &'static str) -> Result<&'a [u8], FormatError> {
+        let left = self.left();
+        if n_bytes > left {
+            return Err(FormatError::Truncated { offset: self.offset, what, left });
+        }
+        let taken = &self.bytes[self.offset..self.offset + n_bytes];
+        self.offset += n_bytes;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], FormatError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N, what)?);
+        Ok(array)
+    }
+
+    fn u8(&mut self, what: &'static str) -> Result<u8, FormatError> {
+        self.array::<1>(what).map(|[byte]| byte)
+    }
+
+    fn u32(&mut self, what: &'static str) -> Result<u32, FormatError> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    fn f64(&mut self, what: &'static str) -> Result<f64, FormatError> {
+        self.array(what).map(f64::from_le_bytes)
+    }
+
+    fn flag(&mut self, what: &'static str) -> Result<bool, FormatError> {
+        let offset = self.offset;
+        match self.u8(what)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            found => Err(FormatError::Tag { offset, what, expected: "0, 1", found }),
+        }
+    }
+
+    /// A count of things that take at least `min_bytes` each.
+    fn count(&mut self, what: &'static str, min_bytes: usize, limit: usize) -> Result<usize, FormatError> {
+        let offset = self.offset;
+        let found = self.u32(what)? as usize;
+        if found > limit {
+            return Err(FormatError::TooMany { offset, what, found, limit });
+        }
+        if found.saturating_mul(min_bytes) > self.left() {
+            return Err(FormatError::Truncated { offset, what, left: self.left() });
+        }
+        Ok(found)
+    }
+
+    fn f64s(&mut self, n: usize, what: &'static str) -> Result<Vec<f64>, FormatError> {
+        (0..n).map(|_| self.f64(what)).collect()
+    }
+
+    fn term(&mut self) -> Result<Term, FormatError> {
+        let feature_idx = self.u32("a term's feature")?;
+        let mean = self.f64("a term's mean")?;
+        let offset = self.offset;
+        let shape = match self.u8("a term's shape")? {
+            0 => Shape::Number {
+                low: self.f64("low")?,
+                high: self.f64("high")?,
+                log: self.flag("log")?,
+                center: self.f64("center")?,
+                scale: self.f64("scale")?,
+                linear: self.f64("linear")?,
+                quadratic: self.f64("quadratic")?,
+                missing: self.f64("missing")?,
+            },
+            1 => {
+                let missing = self.f64("missing")?;
+                let n_values = self.count("category values", 8, limits::MAX_CATEGORIES + 1)?;
+                Shape::Category { values: self.f64s(n_values, "a category's value")?, missing }
+            }
+            found => return Err(FormatError::Tag { offset, what: "a term's shape", expected: "0, 1", found }),
+        };
+        Ok(Term { feature_idx, shape, mean })
+    }
+
+    fn tree(&mut self) -> Result<Tree, FormatError> {
+        let n_nodes = self.count("nodes", 17, limits::MAX_NODES)?;
+        Ok(Tree { nodes: (0..n_nodes).map(|_| self.node()).collect::<Result<_, _>>()? })
+    }
+
+    fn node(&mut self) -> Result<Node, FormatError> {
+        let offset = self.offset;
+        let tag = self.u8("a node's kind")?;
+        let cover = self.f64("a node's cover")?;
+        if tag == 0 {
+            return Ok(Node { cover, kind: NodeKind::Leaf { value: self.f64("a leaf's value")? } });
+        }
+        let feature_idx = self.u32("a split's feature")?;
+        let missing_left = self.flag("missing_left")?;
+        let left = self.u32("a left child")?;
+        let right = self.u32("a right child")?;
+        let test = match tag {
+            1 => Test::Below(self.f64("a threshold")?),
+            2 => {
+                let n_categories = self.count("categories", 4, limits::MAX_CATEGORIES + 1)?;
+                Test::OneOf((0..n_categories).map(|_| self.u32("a category")).collect::<Result<_, _>>()?)
+            }
+            found => return Err(FormatError::Tag { offset, what: "a node's kind", expected: "0, 1, 2", found }),
+        };
+        Ok(Node { cover, kind: NodeKind::Split { feature_idx, test, missing_left, left, right } })
+    }
+
+    fn calibrator(&mut self) -> Result<Calibrator, FormatError> {
+        let offset = self.offset;
+        match self.u8("the calibrator's kind")? {
+            0 => Ok(Calibrator::Identity),
+            1 => Ok(Calibrator::Sigmoid { slope: self.f64("the slope")?, intercept: self.f64("the shift")? }),
+            2 => {
+                let n_points = self.count("calibration points", 16, limits::MAX_NODES)?;
+                let margins = self.f64s(n_points, "a margin")?;
+                Ok(Calibrator::Isotonic { margins, log_odds: self.f64s(n_points, "log-odds")? })
+            }
+            found => Err(FormatError::Tag { offset, what: "the calibrator's kind", expected: "0, 1, 2", found }),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A loaded model: from an encoded row to a probability and its reasons.
+
+use std::path::Path;
+
+use retain_core::{FeatureSchema, Rows};
+
+use crate::bundle::{Bundle, BundleError};
+use crate::calibrate::Calibrator;
+use crate::engine::Engine;
+use crate::explain::Explanation;
+use crate::manifest::{Band, Manifest};
+use crate::model::{Model, ModelError};
+
+/// A model ready to answer. Cheap to share behind an `Arc`; holds no lock and no buffer.
+#[derive(Debug, Clone)]
+pub struct Scorer {
+    manifest: Manifest,
+    schema: FeatureSchema,
+    engine: Engine,
+    calibrator: Calibrator,
+}
+
+/// The answer for one row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// Log-odds before calibration.
+    pub margin: f64,
+    /// Calibrated probability that it happens within the horizon, within `[0, 1]`.
+    pub probability: f64,
+}
+
+impl Scorer {
+    /// Reads, verifies and prepares a bundle.
+    ///
+    /// # Errors
+    /// [`BundleError`] says what is wrong with it.
+    pub fn open(path: &Path) -> Result<Self, BundleError> {
+        let bundle = Bundle::read(path)?;
+        Self::new(bundle.manifest, bundle.schema, &bundle.model)
+            .map_err(|source| BundleError::Model { path: path.to_owned(), source })
+    }
+
+    /// Prepares a model that is already in memory.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the model does not hold together or does not fit the schema.
+    pub fn new(manifest: Manifest, schema: FeatureSchema, model: &Model) -> Result<Self, ModelError> {
+        model.check(&schema)?;
+        let engine = Engine::new(&model.margin, &schema)?;
+        Ok(Self { manifest, schema, engine, calibrator: model.calibrator.clone() })
+    }
+
+    /// What the model is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What the model expects of a row.
+    pub fn schema(&self) -> &FeatureSchema {
+        &self.schema
+    }
+
+    /// Trees in the model.
+    pub fn n_trees(&self) -> usize {
+        self.engine.n_trees()
+    }
+
+    /// Scores one encoded row.
+    ///
+    /// # Panics
+    /// When `row` does not have one number per feature of the schema.
+    pub fn predict(&self, row: &[f64]) -> Prediction {
+        let margin = self.engine.margin(row);
+        Prediction { margin, probability: self.calibrator.probability(margin) }
+    }
+
+    /// Scores rows in order, each with the same bits as [`Scorer::predict`] alone; `predictions` is cleared first.
+    ///
+    /// # Panics
+    /// When the rows are not of this model's schema.
+    pub fn predict_rows(&self, rows: &Rows, predictions: &mut Vec<Prediction>) {
+        predictions.clear();
+        predictions.extend(rows.in_order().map(|row| self.predict(row)));
+    }
+
+    /// Explains one encoded row: contributions in log-odds that sum with the base margin to the margin.
+    ///
+    /// # Panics
+    /// When `row` does not have one number per feature of the schema.
+    pub fn explain(&self, row: &[f64]) -> Explanation {
+        self.engine.explain(row)
+    }
+
+    /// The probability that a margin stands for.
+    pub fn probability(&self, margin: f64) -> f64 {
+        self.calibrator.probability(margin)
+    }
+
+    /// The band of a probability.
+    pub fn band(&self, probability: f64) -> Band {
+        self.manifest.bands.of(probability)
+    }
+}

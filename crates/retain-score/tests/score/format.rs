@@ -1,0 +1,168 @@
+use proptest::prelude::*;
+use retain_score::{FormatError, Model, NodeKind, Test};
+
+use crate::random::{model, random, schema};
+
+#[test]
+fn a_model_survives_its_bytes() {
+    for seed in 0..30 {
+        let mut rng = random(seed);
+        let schema = schema(1 + seed as usize % 8, &mut rng);
+        let model = model(&schema, seed as usize % 9, 5, &mut rng);
+        let bytes = model.encode(schema.n_features());
+        let (back, n_features) = Model::decode(&bytes).unwrap();
+        assert_eq!((&back, n_features), (&model, schema.n_features()));
+        assert_eq!(back.encode(n_features), bytes);
+        back.check(&schema).unwrap();
+    }
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let mut rng = random(5);
+    let schema = schema(4, &mut rng);
+    let bytes = model(&schema, 3, 4, &mut rng).encode(4);
+    for length in 0..bytes.len() {
+        assert!(Model::decode(&bytes[..length]).is_err(), "{length} bytes of {}", bytes.len());
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(matches!(Model::decode(&longer), Err(FormatError::Trailing { left: 1, .. })));
+}
+
+#[test]
+fn a_newer_version_is_named() {
+    let mut rng = random(5);
+    let schema = schema(4, &mut rng);
+    let mut bytes = model(&schema, 1, 1, &mut rng).encode(4);
+    bytes[8] = 9;
+    assert_eq!(Model::decode(&bytes).unwrap_err(), FormatError::Newer { found: 9, supported: 1 });
+}
+
+#[test]
+fn a_count_is_not_believed_beyond_the_bytes_that_are_there() {
+    let mut bytes = Vec::from(*b"RETAINMB");
+    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend(4_u32.to_le_bytes());
+    bytes.extend(0_f64.to_le_bytes());
+    bytes.extend(0_u32.to_le_bytes());
+    for n_trees in [u32::MAX, 99_999, 1_000] {
+        let mut hostile = bytes.clone();
+        hostile.extend(n_trees.to_le_bytes());
+        assert!(matches!(Model::decode(&hostile), Err(FormatError::TooMany { .. } | FormatError::Truncated { .. })));
+    }
+}
+
+/// Changes one tree of a good model and expects the check to refuse it.
+#[track_caller]
+fn refused(change: impl Fn(&mut Model)) -> String {
+    let mut rng = random(11);
+    let schema = schema(6, &mut rng);
+    let mut model = model(&schema, 4, 5, &mut rng);
+    model.check(&schema).unwrap();
+    change(&mut model);
+    model.check(&schema).unwrap_err().to_string()
+}
+
+fn first_split(model: &mut Model) -> &mut NodeKind {
+    let nodes = model.margin.trees.iter_mut().flat_map(|tree| &mut tree.nodes);
+    nodes.map(|node| &mut node.kind).find(|kind| matches!(kind, NodeKind::Split { .. })).unwrap()
+}
+
+#[test]
+fn trees_that_are_not_trees_are_refused() {
+    let message = refused(|model| {
+        if let NodeKind::Split { left, .. } = first_split(model) {
+            *left = 0;
+        }
+    });
+    assert!(message.contains("a child should stand after its parent"), "{message}");
+    let message = refused(|model| {
+        if let NodeKind::Split { left, right, .. } = first_split(model) {
+            *right = *left;
+        }
+    });
+    assert!(message.contains("two parents"), "{message}");
+    let message = refused(|model| {
+        if let NodeKind::Split { right, .. } = first_split(model) {
+            *right = 4_000_000_000;
+        }
+    });
+    assert!(message.contains("inside the tree"), "{message}");
+    refused(|model| model.margin.trees[0].nodes.clear());
+    refused(|model| model.margin.trees[0].nodes[0].cover = 0.0);
+    refused(|model| model.margin.trees[0].nodes[0].cover *= 1.5);
+}
+
+#[test]
+fn numbers_that_are_not_numbers_are_refused() {
+    refused(|model| model.margin.intercept = f64::NAN);
+    refused(|model| model.margin.terms[0].mean = f64::INFINITY);
+    refused(|model| {
+        if let NodeKind::Split { test, .. } = first_split(model) {
+            *test = Test::Below(f64::NAN);
+        }
+    });
+    refused(|model| {
+        if let NodeKind::Split { feature_idx, .. } = first_split(model) {
+            *feature_idx = 6;
+        }
+    });
+    refused(|model| {
+        if let NodeKind::Split { feature_idx, test, .. } = first_split(model) {
+            (*feature_idx, *test) = (2, Test::OneOf(vec![3, 1]));
+        }
+    });
+    refused(|model| {
+        if let NodeKind::Split { feature_idx, test, .. } = first_split(model) {
+            (*feature_idx, *test) = (0, Test::OneOf(vec![1]));
+        }
+    });
+}
+
+#[test]
+fn a_path_of_ten_thousand_nodes_is_refused() {
+    let message = refused(|model| {
+        let tree = &mut model.margin.trees[0];
+        let leaf = |cover| retain_score::Node { cover, kind: NodeKind::Leaf { value: 0.0 } };
+        tree.nodes.clear();
+        for level in 0..10_000_u32 {
+            let cover = f64::from(10_001 - level);
+            let (left, right) = (2 * level + 1, 2 * level + 2);
+            let kind = NodeKind::Split { feature_idx: 0, test: Test::Below(0.0), missing_left: true, left, right };
+            tree.nodes.push(retain_score::Node { cover, kind });
+            tree.nodes.push(leaf(1.0));
+        }
+        tree.nodes.push(leaf(1.0));
+    });
+    assert!(message.contains("longer than 256"), "{message}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_bytes_give_a_model_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let mut file = Vec::from(*b"RETAINMB");
+        file.extend(1_u32.to_le_bytes());
+        file.extend(&bytes);
+        let _ = Model::decode(&bytes);
+        let _ = Model::decode(&file);
+    }
+
+    #[test]
+    fn a_changed_byte_never_panics(position in 0_usize..4000, value in any::<u8>(), seed in 0_u64..8) {
+        let mut rng = random(seed);
+        let schema = schema(5, &mut rng);
+        let mut bytes = model(&schema, 4, 4, &mut rng).encode(5);
+        let position = position % bytes.len();
+        bytes[position] = value;
+        if let Ok((model, _)) = Model::decode(&bytes) && model.check(&schema).is_ok() {
+            // What the check accepts, the engine evaluates.
+            let engine = retain_score::Engine::new(&model.margin, &schema).unwrap();
+            let row = crate::random::row(&schema, &mut rng);
+            prop_assert_eq!(engine.margin(&row).to_bits(), model.margin.margin(&row).to_bits());
+            let _ = engine.explain(&row);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The scoring crate from outside: engine, explanations, format, bundles and the registry.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub)]
+
+/// Bundles on disk: what is refused and how it is named.
+mod bundles;
+/// One row, many rows and the plain evaluation agree to the last bit.
+mod engine;
+/// Contributions are exact Shapley values.
+mod explain;
+/// `model.bin`: round trips, and hostile bytes.
+mod format;
+/// Random models and rows for all of them.
+mod random;
+/// Publishing, aliases and addresses.
+mod registry;

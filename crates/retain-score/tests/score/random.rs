@@ -1,0 +1,101 @@
+//! Random schemas, models and rows from one seed.
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use retain_core::{ColumnKind, FeatureSchema, FeatureSpec};
+use retain_score::{Calibrator, MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree};
+
+pub type Random = Xoshiro256PlusPlus;
+
+pub fn random(seed: u64) -> Random {
+    Random::seed_from_u64(seed)
+}
+
+/// Numbers and categories in turn; every third feature has categories, between 1 and 130 of them.
+pub fn schema(n_features: usize, rng: &mut Random) -> FeatureSchema {
+    let features = (0..n_features)
+        .map(|position| {
+            let kind = if position % 3 == 2 { ColumnKind::Category } else { ColumnKind::Number };
+            let mut feature = FeatureSpec::new(&format!("f{position}"), kind);
+            if kind == ColumnKind::Category {
+                feature.set_categories((0..rng.random_range(1..130)).map(|c| format!("c{c:03}")).collect());
+            }
+            feature
+        })
+        .collect();
+    FeatureSchema::new(features, None, "churned".into(), "yes".into(), None).unwrap()
+}
+
+/// A row with missing values, unseen categories and numbers that hit thresholds exactly.
+pub fn row(schema: &FeatureSchema, rng: &mut Random) -> Vec<f64> {
+    schema
+        .features
+        .iter()
+        .map(|feature| match feature.kind {
+            _ if rng.random_bool(0.15) => f64::NAN,
+            ColumnKind::Category => rng.random_range(0..=feature.categories.len()) as f64,
+            _ => number(rng),
+        })
+        .collect()
+}
+
+fn number(rng: &mut Random) -> f64 {
+    f64::from(rng.random_range(-4_i32..=4)) / 2.0
+}
+
+pub fn model(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Random) -> Model {
+    let terms = schema.features.iter().enumerate().map(|(position, feature)| term(position as u32, feature, rng)).collect();
+    let trees = (0..n_trees).map(|_| tree(schema, depth, rng)).collect();
+    let margin = MarginModel { intercept: rng.random_range(-1.0..1.0), terms, trees };
+    let calibrator = match rng.next_u32() % 3 {
+        0 => Calibrator::Identity,
+        1 => Calibrator::Sigmoid { slope: 0.9, intercept: -0.1 },
+        _ => Calibrator::Isotonic { margins: vec![-2.0, 0.0, 3.0], log_odds: vec![-3.0, -0.5, 2.0] },
+    };
+    Model { margin, calibrator }
+}
+
+pub fn trees_only(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Random) -> MarginModel {
+    MarginModel { terms: Vec::new(), ..model(schema, n_trees, depth, rng).margin }
+}
+
+fn term(feature_idx: u32, feature: &FeatureSpec, rng: &mut Random) -> Term {
+    let mut weight = || rng.random_range(-1.0..1.0);
+    let shape = if feature.kind == ColumnKind::Category {
+        Shape::Category { values: (0..=feature.categories.len()).map(|_| weight()).collect(), missing: weight() }
+    } else {
+        let (linear, quadratic, missing) = (weight(), weight(), weight());
+        Shape::Number { low: -1.5, high: 1.5, log: feature_idx % 2 == 0, center: 0.3, scale: 0.7, linear, quadratic, missing }
+    };
+    Term { feature_idx, shape, mean: weight() }
+}
+
+fn tree(schema: &FeatureSchema, depth: usize, rng: &mut Random) -> Tree {
+    let mut nodes = Vec::new();
+    grow(schema, depth, rng.random_range(50.0..500.0), &mut nodes, rng);
+    Tree { nodes }
+}
+
+fn grow(schema: &FeatureSchema, depth: usize, cover: f64, nodes: &mut Vec<Node>, rng: &mut Random) -> u32 {
+    let position = nodes.len();
+    nodes.push(Node { cover, kind: NodeKind::Leaf { value: rng.random_range(-1.0..1.0) } });
+    if depth == 0 || rng.random_bool(0.1) {
+        return position as u32;
+    }
+    let feature_idx = rng.random_range(0..schema.n_features());
+    let feature = &schema.features[feature_idx];
+    let test = match feature.kind {
+        ColumnKind::Category => {
+            let all = 0..=feature.categories.len() as u32;
+            Test::OneOf(all.filter(|_| rng.random_bool(0.4)).collect())
+        }
+        _ if rng.random_bool(0.1) => Test::Below(f64::INFINITY),
+        _ => Test::Below(number(rng)),
+    };
+    let share = rng.random_range(0.1..0.9);
+    let left = grow(schema, depth - 1, cover * share, nodes, rng);
+    let right = grow(schema, depth - 1, cover * (1.0 - share), nodes, rng);
+    nodes[position].kind =
+        NodeKind::Split { feature_idx: feature_idx as u32, test, missing_left: rng.random_bool(0.5), left, right };
+    position as u32
+}
