@@ -1,1 +1,33 @@
-//! Metrics, their confidence intervals and the quality gate, as pure functions.
+//! Metrics, their confidence intervals and the quality gate, as pure functions: no file, no clock, no randomness but a seed.
+//!
+//! [`Labelled`] holds checked predictions beside what happened. [`Metric::measure`] reads one number off it,
+//! [`evaluate`] adds bootstrap intervals, [`compare`] sets two models side by side on the same resamples,
+//! [`calibration_table`] and [`threshold_table`] say what the probabilities are worth to somebody who acts on them.
+//! [`GateFile`] is the parsed `gate.toml`, [`gate`] holds a model against it, and the [`GateReport`] prints itself as text,
+//! JSON, `JUnit` and Markdown.
+//!
+//! Every number is the same to the last bit for every number of threads, and every metric for every order of the rows.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps an error should fail"))]
+
+mod bootstrap;
+mod gate;
+mod gate_file;
+mod gate_parse;
+mod gate_report;
+mod labelled;
+mod metrics;
+mod normal;
+mod ranking;
+mod recalibration;
+mod tables;
+
+pub use bootstrap::{BootstrapOptions, Difference, Evaluation, Interval, Measured, compare, evaluate, evaluate_base_rate};
+pub use gate::{Champion, GateError, GateInput, ServingNumbers, SliceColumn, run as gate};
+pub use gate_file::{
+    Baseline, Beats, Ceiling, Floor, GateFile, GateFileError, GateNeeds, NonInferiority, Serving, SliceCheck, SliceLimit,
+};
+pub use gate_report::{CheckKind, CheckLine, GateReport, Verdict};
+pub use labelled::{EvalError, Labelled};
+pub use metrics::Metric;
+pub use tables::{CalibrationBin, ThresholdRow, calibration_table, threshold_table};

@@ -1,0 +1,405 @@
+//! [`run`]: a model held against a [`GateFile`].
+//!
+//! Bounds of intervals are compared, never points: a check passes where the whole interval is on the good side, fails where it
+//! is on the bad side, and is inconclusive where it holds the threshold. Two kinds of evidence never pass: an interval without
+//! width, and fewer than 30 positives or 30 negatives.
+
+use std::collections::BTreeMap;
+
+use crate::bootstrap::{BootstrapOptions, Difference, Evaluation, Measured, compare, evaluate};
+use crate::gate_file::{GateFile, MIN_PER_CLASS, NonInferiority, SliceCheck, SliceLimit};
+use crate::gate_report::{CheckKind, CheckLine, GateReport, Verdict};
+use crate::labelled::{EvalError, Labelled};
+use crate::metrics::Metric;
+use crate::normal::{Z_POWER_80, two_sided_z};
+
+/// Names of slices too small to judge that a report lists.
+const MAX_NAMED_SLICES: usize = 5;
+
+/// Everything a gate looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct GateInput<'a> {
+    /// Name of the model being gated.
+    pub model: &'a str,
+    /// Its version.
+    pub version: u32,
+    /// Metrics for floors and ceilings, at the gate file's confidence: measured on the data, or stored in the bundle.
+    pub evaluation: &'a Evaluation,
+    /// The model's predictions on the data; needed for champion, baseline and slices.
+    pub labelled: Option<&'a Labelled>,
+    /// The champion's predictions on the same rows.
+    pub champion: Option<Champion<'a>>,
+    /// Rate of positives among the training rows.
+    pub base_rate: Option<f64>,
+    /// Values of slice columns, one per row of `labelled`.
+    pub slice_columns: &'a [SliceColumn],
+    /// What was measured of the model in service.
+    pub serving: ServingNumbers,
+    /// Whether an inconclusive verdict ends with exit code 0; recorded in the report.
+    pub allow_inconclusive: bool,
+}
+
+/// The model that is in service now.
+#[derive(Debug, Clone, Copy)]
+pub struct Champion<'a> {
+    /// How reports call it, such as `telco-churn/2`.
+    pub name: &'a str,
+    /// Its predictions on the rows of [`GateInput::labelled`].
+    pub probability: &'a [f64],
+}
+
+/// One column of slice labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SliceColumn {
+    /// The column's name.
+    pub name: String,
+    /// One label per row; missing values are a label too.
+    pub labels: Vec<String>,
+}
+
+/// What was measured of the model in service; absent where nobody measured.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ServingNumbers {
+    /// 99th percentile of answering one customer, in milliseconds.
+    pub p99_ms: Option<f64>,
+    /// Size of the model file.
+    pub model_bytes: Option<u64>,
+    /// Largest absolute difference between the same row's probability in training and in serving.
+    pub parity_max_abs: Option<f64>,
+}
+
+/// Why a gate could not be run; no verdict.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GateError {
+    /// A check for another model.
+    #[error("the check `{check}` is for the model `{asked}`, and the model being gated is `{gated}`")]
+    OtherModel {
+        /// The check.
+        check: String,
+        /// The model it names.
+        asked: String,
+        /// The model at hand.
+        gated: String,
+    },
+    /// Non-inferiority without a champion.
+    #[error("[[non_inferiority]] compares with a champion, and there is none")]
+    NoChampion,
+    /// The champion's predictions do not fit the rows.
+    #[error("the champion cannot be compared on these rows")]
+    Champion(#[source] EvalError),
+    /// Champion, baseline and slices need rows.
+    #[error("the gate file has checks that need labelled rows ([[non_inferiority]], [[beats]], [[slice]]), and there are none")]
+    NoData,
+    /// The baseline needs the rate of positives.
+    #[error("[[beats]] needs the rate of positives of the training rows, and the model does not say")]
+    NoBaseRate,
+    /// The rate of positives is not a probability.
+    #[error("the rate of positives of the training rows is not usable")]
+    BaseRate(#[source] EvalError),
+    /// A slice column that the rows lack.
+    #[error("[[slice]] needs the column `{column}`, and the data has none of that name")]
+    NoSliceColumn {
+        /// The column.
+        column: String,
+    },
+    /// A slice column of another length.
+    #[error("the slice column `{column}` has {found} labels for {expected} rows")]
+    SliceLength {
+        /// The column.
+        column: String,
+        /// Its length.
+        found: usize,
+        /// Number of rows.
+        expected: usize,
+    },
+    /// A serving number that nobody measured.
+    #[error("[[serving]] limits `{what}`, and it was not measured")]
+    NotMeasured {
+        /// The number.
+        what: &'static str,
+    },
+    /// Stored intervals of another confidence.
+    #[error(
+        "the gate asks for intervals of confidence {expected}, and the stored ones have {found}: give the data to measure again"
+    )]
+    Confidence {
+        /// What the evaluation has.
+        found: f64,
+        /// What the gate file asks for.
+        expected: f64,
+    },
+    /// A slice could not be cut.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+}
+
+impl GateError {
+    /// The exit code of a run that ends so: 6 for the champion, 2 for everything else.
+    pub fn exit_code(&self) -> i32 {
+        if matches!(self, Self::NoChampion | Self::Champion(_)) { 6 } else { 2 }
+    }
+}
+
+/// Runs every check of the file, in the order floors, ceilings, baselines, champion, slices, serving.
+///
+/// # Errors
+/// [`GateError`] when a check is for another model, or something that a check needs is not in `input`.
+pub fn run(file: &GateFile, input: &GateInput<'_>) -> Result<GateReport, GateError> {
+    check_models(file, input)?;
+    let mut lines = bound_lines(file, input)?;
+    lines.extend(beats_lines(file, input)?);
+    lines.extend(champion_lines(file, input)?);
+    for check in &file.slices {
+        lines.extend(slice_lines(check, &file.bootstrap, input)?);
+    }
+    lines.extend(serving_lines(file, input)?);
+    Ok(GateReport::new(input, &file.bootstrap, lines))
+}
+
+fn check_models(file: &GateFile, input: &GateInput<'_>) -> Result<(), GateError> {
+    let floors = file.floors.iter().map(|check| ("floor", check.metric.name(), &check.model));
+    let ceilings = file.ceilings.iter().map(|check| ("ceiling", check.metric.name(), &check.model));
+    let champions = file.non_inferiority.iter().map(|check| ("non_inferiority", check.metric.name(), &check.model));
+    let beats = file.beats.iter().map(|check| ("beats", check.metric.name(), &check.model));
+    let slices = file.slices.iter().map(|check| ("slice", check.metric.name(), &check.model));
+    let serving = file.serving.iter().map(|check| ("serving", "limits", &check.model));
+    for (kind, metric, model) in floors.chain(ceilings).chain(champions).chain(beats).chain(slices).chain(serving) {
+        if let Some(asked) = model.as_ref().filter(|asked| asked.as_str() != input.model) {
+            let (check, asked) = (format!("{kind} {metric}"), asked.clone());
+            return Err(GateError::OtherModel { check, asked, gated: input.model.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// The evidence of one check: an interval and how many rows it stands on.
+#[derive(Debug, Clone, Copy)]
+struct Evidence {
+    value: f64,
+    low: f64,
+    high: f64,
+    standard_error: f64,
+    n_positives: usize,
+    n_negatives: usize,
+    confidence: f64,
+}
+
+impl Evidence {
+    fn measured(measured: &Measured, evaluation: &Evaluation) -> Self {
+        let Measured { value, low, high, standard_error, .. } = *measured;
+        let (n_positives, n_negatives) = (evaluation.n_positives, evaluation.n_negatives());
+        Self { value, low, high, standard_error, n_positives, n_negatives, confidence: evaluation.confidence }
+    }
+
+    fn compared(difference: &Difference, rows: &Labelled, options: &BootstrapOptions) -> Self {
+        let Difference { value, low, high, standard_error, .. } = *difference;
+        let (n_positives, n_negatives, confidence) = (rows.n_positives(), rows.n_negatives(), options.confidence);
+        Self { value, low, high, standard_error, n_positives, n_negatives, confidence }
+    }
+
+    /// Where an interval that lies wholly on one side, `good` or `bad`, puts the verdict.
+    fn verdict(&self, good: bool, bad: bool) -> (Verdict, String) {
+        if self.n_positives.min(self.n_negatives) < MIN_PER_CLASS {
+            let Self { n_positives, n_negatives, .. } = self;
+            let note = format!("{n_positives} positives and {n_negatives} negatives; a verdict needs {MIN_PER_CLASS} of each");
+            return (Verdict::Inconclusive, note);
+        }
+        match (good, bad) {
+            (true, _) if self.low >= self.high => (Verdict::Inconclusive, "the interval has no width".to_owned()),
+            (true, _) => (Verdict::Pass, String::new()),
+            (_, true) => (Verdict::Fail, String::new()),
+            _ => (Verdict::Inconclusive, "the interval holds the threshold".to_owned()),
+        }
+    }
+
+    fn line(&self, line: CheckLine, good: bool, bad: bool) -> CheckLine {
+        let (verdict, note) = self.verdict(good, bad);
+        let detectable = (two_sided_z(self.confidence) + Z_POWER_80) * self.standard_error;
+        CheckLine {
+            verdict,
+            note,
+            value: Some(self.value),
+            low: Some(self.low),
+            high: Some(self.high),
+            n_positives: Some(self.n_positives),
+            n_negatives: Some(self.n_negatives),
+            minimum_detectable_regression: Some(detectable),
+            ..line
+        }
+    }
+}
+
+fn bound_lines(file: &GateFile, input: &GateInput<'_>) -> Result<Vec<CheckLine>, GateError> {
+    let (found, expected) = (input.evaluation.confidence, file.bootstrap.confidence);
+    if found != expected && !(file.floors.is_empty() && file.ceilings.is_empty()) {
+        return Err(GateError::Confidence { found, expected });
+    }
+    let evidence = |metric| input.evaluation.get(metric).map(|measured| Evidence::measured(measured, input.evaluation));
+    let floors = file.floors.iter().map(|floor| {
+        let line = CheckLine::new(CheckKind::Floor, floor.metric.name(), "≥", floor.min);
+        limited(line, evidence(floor.metric), SliceLimit::Min(floor.min))
+    });
+    let ceilings = file.ceilings.iter().map(|ceiling| {
+        let line = CheckLine::new(CheckKind::Ceiling, ceiling.metric.name(), "≤", ceiling.max);
+        limited(line, evidence(ceiling.metric), SliceLimit::Max(ceiling.max))
+    });
+    Ok(floors.chain(ceilings).collect())
+}
+
+/// The verdict on an interval that has to keep a limit.
+fn limited(line: CheckLine, evidence: Option<Evidence>, limit: SliceLimit) -> CheckLine {
+    let Some(evidence) = evidence else {
+        return line.inconclusive("not measured, or not defined on these rows");
+    };
+    let Evidence { low, high, .. } = evidence;
+    let (good, bad) = match limit {
+        SliceLimit::Min(min) => (low >= min, high < min),
+        SliceLimit::Max(max) => (high <= max, low > max),
+        SliceLimit::MaxAbs(max) => (low >= -max && high <= max, low > max || high < -max),
+    };
+    evidence.line(line, good, bad)
+}
+
+fn rows<'a>(input: &GateInput<'a>) -> Result<&'a Labelled, GateError> {
+    input.labelled.ok_or(GateError::NoData)
+}
+
+fn beats_lines(file: &GateFile, input: &GateInput<'_>) -> Result<Vec<CheckLine>, GateError> {
+    if file.beats.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = rows(input)?;
+    let base_rate = input.base_rate.ok_or(GateError::NoBaseRate)?;
+    let baseline = rows.with_probability(&vec![base_rate; rows.n_rows()]).map_err(GateError::BaseRate)?;
+    let metrics: Vec<Metric> = file.beats.iter().map(|check| check.metric).collect();
+    let differences = compare(rows, &baseline, &metrics, &file.bootstrap)?;
+    let line = |metric: &Metric| {
+        let line = CheckLine::new(CheckKind::Beats, metric.name(), ">", 0.0);
+        let Some(difference) = differences.iter().find(|difference| difference.metric == *metric) else {
+            return line.inconclusive("not defined for the model or for the base rate on these rows");
+        };
+        let evidence = Evidence::compared(difference, rows, &file.bootstrap);
+        evidence.line(line, difference.low > 0.0, difference.high <= 0.0)
+    };
+    Ok(metrics.iter().map(line).collect())
+}
+
+fn champion_lines(file: &GateFile, input: &GateInput<'_>) -> Result<Vec<CheckLine>, GateError> {
+    if file.non_inferiority.is_empty() {
+        return Ok(Vec::new());
+    }
+    let champion = input.champion.ok_or(GateError::NoChampion)?;
+    let rows = rows(input)?;
+    let champion = rows.with_probability(champion.probability).map_err(GateError::Champion)?;
+    let metrics: Vec<Metric> = file.non_inferiority.iter().map(|check| check.metric).collect();
+    let differences = compare(rows, &champion, &metrics, &file.bootstrap)?;
+    let same_predictions = rows.probability() == champion.probability();
+    let same_order = same_predictions || rows.ranks_as(&champion);
+    let line = |check: &NonInferiority| {
+        let line = CheckLine::new(CheckKind::NonInferiority, check.metric.name(), ">", -check.margin);
+        let found = differences.iter().find(|difference| difference.metric == check.metric);
+        let judged = match found {
+            Some(difference) => {
+                let good = difference.low > -check.margin;
+                Evidence::compared(difference, rows, &file.bootstrap).line(line, good, difference.high < -check.margin)
+            }
+            None => line.inconclusive("not defined for one of the models on these rows"),
+        };
+        // What cannot differ needs no evidence.
+        match (same_predictions, same_order && check.metric.depends_on_order_only()) {
+            (true, _) => judged.passed("the predictions are identical on every row"),
+            (_, true) => judged.passed("both models put the rows in the same order, and this metric depends on nothing else"),
+            _ => judged,
+        }
+    };
+    Ok(file.non_inferiority.iter().map(line).collect())
+}
+
+fn slice_lines(check: &SliceCheck, options: &BootstrapOptions, input: &GateInput<'_>) -> Result<Vec<CheckLine>, GateError> {
+    let rows = rows(input)?;
+    let (sign, threshold) = match check.limit {
+        SliceLimit::MaxAbs(limit) => ("within ±", limit),
+        SliceLimit::Min(limit) => ("≥", limit),
+        SliceLimit::Max(limit) => ("≤", limit),
+    };
+    let mut lines = Vec::new();
+    let mut too_small = Vec::new();
+    for (name, row_idxs) in slices(check, rows, input)? {
+        let line =
+            CheckLine { slice: Some(name.clone()), ..CheckLine::new(CheckKind::Slice, check.metric.name(), sign, threshold) };
+        let slice = rows.subset(&row_idxs)?;
+        if slice.n_positives() < check.min_positives {
+            too_small.push(name);
+            continue;
+        }
+        let evaluation = evaluate(&slice, &[check.metric], options);
+        let evidence = evaluation.get(check.metric).map(|measured| Evidence::measured(measured, &evaluation));
+        lines.push(limited(line, evidence, check.limit));
+    }
+    let by = check.by.join(", ");
+    if lines.is_empty() {
+        let line = CheckLine::new(CheckKind::Slice, check.metric.name(), sign, threshold);
+        let note = format!("no slice has {} positives", check.min_positives);
+        lines.push(CheckLine { slice: Some(format!("by {by}")), ..line.inconclusive(&note) });
+    } else if let (Some(last), false) = (lines.last_mut(), too_small.is_empty()) {
+        last.note = joined(&last.note, &not_judged(&by, &too_small, check.min_positives));
+    }
+    Ok(lines)
+}
+
+/// Row positions by the combined labels of the columns `by`, in order of the labels.
+fn slices(check: &SliceCheck, rows: &Labelled, input: &GateInput<'_>) -> Result<BTreeMap<String, Vec<usize>>, GateError> {
+    let mut columns = Vec::with_capacity(check.by.len());
+    for name in &check.by {
+        let known = input.slice_columns.iter().find(|column| column.name == *name);
+        let column = known.ok_or_else(|| GateError::NoSliceColumn { column: name.clone() })?;
+        let (found, expected) = (column.labels.len(), rows.n_rows());
+        if found != expected {
+            return Err(GateError::SliceLength { column: name.clone(), found, expected });
+        }
+        columns.push(column);
+    }
+    let mut slices: BTreeMap<Vec<&str>, Vec<usize>> = BTreeMap::new();
+    for row_idx in 0..rows.n_rows() {
+        let labels = columns.iter().map(|column| column.labels[row_idx].as_str()).collect();
+        slices.entry(labels).or_default().push(row_idx);
+    }
+    let named = |(labels, row_idxs): (Vec<&str>, Vec<usize>)| {
+        let parts: Vec<String> = columns.iter().zip(labels).map(|(column, label)| format!("{}={label}", column.name)).collect();
+        (parts.join(", "), row_idxs)
+    };
+    Ok(slices.into_iter().map(named).collect())
+}
+
+fn not_judged(by: &str, too_small: &[String], min_positives: usize) -> String {
+    let named = too_small.iter().take(MAX_NAMED_SLICES).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let more = if too_small.len() > MAX_NAMED_SLICES { "; …" } else { "" };
+    format!("not judged, fewer than {min_positives} positives: {} by {by} ({named}{more})", too_small.len())
+}
+
+fn joined(first: &str, second: &str) -> String {
+    if first.is_empty() { second.to_owned() } else { format!("{first}; {second}") }
+}
+
+fn serving_lines(file: &GateFile, input: &GateInput<'_>) -> Result<Vec<CheckLine>, GateError> {
+    let measured = input.serving;
+    let model_mb = measured.model_bytes.map(|bytes| bytes as f64 / 1e6);
+    let mut lines = Vec::new();
+    for check in &file.serving {
+        let limits = [
+            ("p99_ms", check.p99_ms, measured.p99_ms),
+            ("model_mb", check.model_mb, model_mb),
+            ("parity_max_abs", check.parity_max_abs, measured.parity_max_abs),
+        ];
+        for (what, limit, value) in limits {
+            let Some(limit) = limit else { continue };
+            let value = value.ok_or(GateError::NotMeasured { what })?;
+            let line = CheckLine::new(CheckKind::Serving, what, "≤", limit);
+            // NaN is not within any limit.
+            let verdict = if value <= limit { Verdict::Pass } else { Verdict::Fail };
+            lines.push(CheckLine { verdict, value: Some(value), ..line });
+        }
+    }
+    Ok(lines)
+}
