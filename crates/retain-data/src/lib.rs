@@ -1,5 +1,35 @@
 //! Reads feature tables (CSV, Parquet) and task files into checked datasets and splits them by time and group.
+//!
+//! [`Task::parse`] reads what to predict; [`TableSource::open`] opens a table; [`read_training`] infers its columns and encodes it,
+//! [`read_labelled`] and [`RowReader`] read other tables by the schema that came out. [`stratified_folds`] and [`time_folds`]
+//! divide a dataset; [`simulate_customers`] makes one whose truth is known.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
+
+mod cells;
 mod dataset;
+mod delimited;
+mod error;
+mod infer;
+mod label;
+mod load;
+mod parquet_table;
+mod profile;
+mod read;
+mod row_reader;
+mod simulate;
+mod split;
+mod table;
+mod task;
+mod task_file;
+mod time_split;
 
 pub use dataset::Dataset;
+pub use error::{DataError, RejectedCell, Warning};
+pub use read::{ColumnRole, ColumnSummary, TableReport, Training, read_labelled, read_training};
+pub use row_reader::{FeatureNotes, RowReader, ScoringBatch};
+pub use simulate::{SimulatedCustomers, SimulationOptions, simulate, simulate_customers};
+pub use split::{Fold, stratified_folds};
+pub use table::{TableBatches, TableSource};
+pub use task::{ColumnHint, LEARNERS, TableRoles, Task, TaskError, ValueColumns};
+pub use time_split::{SplitError, TimeSplit, time_folds};

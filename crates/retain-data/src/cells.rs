@@ -1,0 +1,124 @@
+//! One column of a batch, cell by cell, and how its cells become the numbers that models read.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use retain_core::{ColumnKind, Day, FeatureSpec, FeatureValue, ValueError, ValueNote, parse_number};
+
+const MICROSECONDS_PER_SECOND: f64 = 1e6;
+
+/// A column of a batch; Arrow's types reduced to those that a table comes in.
+#[derive(Clone, Copy)]
+pub(crate) enum Cells<'a> {
+    Text(&'a StringArray),
+    Integer(&'a Int64Array),
+    Number(&'a Float64Array),
+    Boolean(&'a BooleanArray),
+    Time(&'a TimestampMicrosecondArray),
+}
+
+impl<'a> Cells<'a> {
+    /// `array` comes from [`crate::TableBatches`].
+    pub(crate) fn of(array: &'a ArrayRef) -> Self {
+        match array.data_type() {
+            DataType::Int64 => Self::Integer(array.as_primitive::<Int64Type>()),
+            DataType::Float64 => Self::Number(array.as_primitive::<Float64Type>()),
+            DataType::Boolean => Self::Boolean(array.as_boolean()),
+            DataType::Timestamp(..) => Self::Time(array.as_primitive::<TimestampMicrosecondType>()),
+            _ => Self::Text(array.as_string::<i32>()),
+        }
+    }
+
+    /// Null, and the NaN with which some programs write it, are missing.
+    #[inline]
+    pub(crate) fn value(self, row: usize) -> FeatureValue<'a> {
+        match self {
+            Self::Text(array) if array.is_valid(row) => FeatureValue::Text(array.value(row)),
+            Self::Integer(array) if array.is_valid(row) => FeatureValue::Number(array.value(row) as f64),
+            Self::Number(array) if array.is_valid(row) && !array.value(row).is_nan() => FeatureValue::Number(array.value(row)),
+            Self::Boolean(array) if array.is_valid(row) => FeatureValue::Boolean(array.value(row)),
+            Self::Time(array) if array.is_valid(row) => {
+                FeatureValue::Day(Day::from_seconds(array.value(row) as f64 / MICROSECONDS_PER_SECOND))
+            }
+            _ => FeatureValue::Missing,
+        }
+    }
+
+    /// The cell as text, whole numbers with every digit; blank where nothing stands.
+    pub(crate) fn text(self, row: usize) -> Cow<'a, str> {
+        match (self, self.value(row)) {
+            (Self::Integer(array), FeatureValue::Number(_)) => Cow::Owned(array.value(row).to_string()),
+            (_, FeatureValue::Text(text)) => Cow::Borrowed(text),
+            (_, FeatureValue::Number(number)) => Cow::Owned(number.to_string()),
+            (_, FeatureValue::Boolean(yes)) => Cow::Owned(yes.to_string()),
+            (_, FeatureValue::Day(day)) => Cow::Owned(day_text(day)),
+            (_, FeatureValue::Missing) => Cow::Borrowed(""),
+        }
+    }
+}
+
+fn day_text(day: Day) -> String {
+    if day.days().fract() == 0.0 { day.to_string() } else { format!("{day}+{:.9}", day.days().rem_euclid(1.0)) }
+}
+
+/// Encodes the cells of one feature; [`FeatureSpec::encode`] with short cuts for the usual cases.
+pub(crate) struct FeatureEncoder<'s> {
+    spec: &'s FeatureSpec,
+    /// A number that can be read is not a missing marker.
+    plain_numbers: bool,
+    /// A known category is not a missing marker.
+    plain_categories: bool,
+    scratch: String,
+}
+
+impl<'s> FeatureEncoder<'s> {
+    pub(crate) fn new(spec: &'s FeatureSpec) -> Self {
+        let plain_numbers = spec.kind == ColumnKind::Number && spec.missing.iter().all(|marker| parse_number(marker).is_none());
+        let is_category = spec.kind == ColumnKind::Category;
+        let plain_categories = is_category && !spec.categories.iter().any(|category| spec.is_missing_marker(category));
+        Self { spec, plain_numbers, plain_categories, scratch: String::new() }
+    }
+
+    /// The cell's number, or what is wrong with it; `observed` is needed for dates alone.
+    pub(crate) fn encode(&mut self, cells: Cells<'_>, row: usize, observed: Option<Day>) -> Result<(f64, ValueNote), ValueError> {
+        let value = cells.value(row);
+        match value {
+            FeatureValue::Text(text) if self.plain_numbers => {
+                if let Some(number) = parse_number(text) {
+                    return Ok(self.in_range(number));
+                }
+            }
+            FeatureValue::Number(number) if self.plain_numbers && number.is_finite() => return Ok(self.in_range(number)),
+            FeatureValue::Text(text) if self.plain_categories => {
+                if let Some(position) = self.spec.category_index(text.trim()) {
+                    return Ok((position as f64, ValueNote::Usual));
+                }
+            }
+            // A table that holds its categories as numbers means their texts: CSV would have them so.
+            FeatureValue::Number(_) | FeatureValue::Boolean(_) | FeatureValue::Day(_)
+                if self.spec.kind == ColumnKind::Category =>
+            {
+                self.write_scratch(cells, row);
+                return self.spec.encode(FeatureValue::Text(&self.scratch), observed);
+            }
+            _ => {}
+        }
+        self.spec.encode(value, observed)
+    }
+
+    fn in_range(&self, number: f64) -> (f64, ValueNote) {
+        let inside = self.spec.min.is_none_or(|min| number >= min) && self.spec.max.is_none_or(|max| number <= max);
+        (number, if inside { ValueNote::Usual } else { ValueNote::OutOfRange })
+    }
+
+    fn write_scratch(&mut self, cells: Cells<'_>, row: usize) {
+        self.scratch.clear();
+        match cells {
+            Cells::Integer(array) => write!(self.scratch, "{}", array.value(row)),
+            _ => write!(self.scratch, "{}", cells.text(row)),
+        }
+        .expect("writing to a String does not fail");
+    }
+}

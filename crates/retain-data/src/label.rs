@@ -1,0 +1,125 @@
+//! Reads the target column: which rows are positive, and whether the column is a yes-or-no label at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use retain_core::{ColumnKind, FeatureSpec, parse_boolean, parse_number};
+
+use crate::cells::Cells;
+use crate::error::DataError;
+use crate::task::shorten;
+
+/// A label column has two values; this many are told apart only to describe one that is none.
+const MAX_VALUES: usize = 1000;
+const SHOWN_VALUES: usize = 6;
+/// A longer text is no label, and a thousand of them would fill the memory.
+const MAX_LABEL_BYTES: usize = 1000;
+
+/// A label by its meaning, so that `1`, `1.0`, `true` and `Yes` are one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum LabelKey {
+    Truth(bool),
+    Number(u64),
+    Text(String),
+}
+
+impl LabelKey {
+    fn of(text: &str) -> Self {
+        let text = text.trim();
+        match (parse_boolean(text), parse_number(text)) {
+            (Some(yes), _) => Self::Truth(yes),
+            (None, Some(number)) if number == 0.0 || number == 1.0 => Self::Truth(number == 1.0),
+            (None, Some(number)) => Self::Number(number.to_bits()),
+            (None, None) => Self::Text(text.to_owned()),
+        }
+    }
+}
+
+/// Turns target cells into labels and counts what it sees.
+pub(crate) struct LabelReader {
+    column: String,
+    positive: String,
+    positive_key: LabelKey,
+    markers: FeatureSpec,
+    values: BTreeMap<String, (LabelKey, usize)>,
+    overflowed: bool,
+    pub(crate) n_missing: usize,
+}
+
+impl LabelReader {
+    pub(crate) fn new(column: &str, positive: &str, missing: Vec<String>) -> Self {
+        let mut markers = FeatureSpec::new(column, ColumnKind::Category);
+        markers.missing = missing;
+        // The positive label is a label, even when it reads like a marker.
+        markers.missing.retain(|marker| marker.trim() != positive.trim());
+        Self {
+            column: column.to_owned(),
+            positive: positive.to_owned(),
+            positive_key: LabelKey::of(positive),
+            markers,
+            values: BTreeMap::new(),
+            overflowed: false,
+            n_missing: 0,
+        }
+    }
+
+    /// The label of a row: none where nothing is known.
+    pub(crate) fn read(&mut self, cells: Cells<'_>, row: usize) -> Option<bool> {
+        let text = cells.text(row);
+        let text = text.trim();
+        if let Some((key, count)) = self.values.get_mut(text) {
+            *count += 1;
+            return Some(*key == self.positive_key);
+        }
+        if self.markers.is_missing_marker(text) {
+            self.n_missing += 1;
+            return None;
+        }
+        let key = LabelKey::of(text);
+        let positive = key == self.positive_key;
+        if self.values.len() < MAX_VALUES && text.len() <= MAX_LABEL_BYTES {
+            self.values.insert(text.to_owned(), (key, 1));
+        } else {
+            self.overflowed = true;
+        }
+        Some(positive)
+    }
+
+    /// Positive and negative rows, when the column has exactly two values.
+    pub(crate) fn check(&self) -> Result<(usize, usize), DataError> {
+        let (column, positive) = (self.column.clone(), self.positive.clone());
+        let keys: BTreeSet<&LabelKey> = self.values.values().map(|(key, _)| key).collect();
+        if keys.is_empty() && !self.overflowed {
+            return Err(DataError::OneClass { column, found: "no value in any row".into(), positive });
+        }
+        if !keys.contains(&self.positive_key) {
+            return Err(DataError::PositiveNotFound { column, positive, found: self.describe() });
+        }
+        if keys.len() == 1 {
+            return Err(DataError::OneClass { column, found: format!("one value only: {}", self.describe()), positive });
+        }
+        if keys.len() > 2 || self.overflowed {
+            return Err(DataError::ManyClasses { column, positive, found: self.describe() });
+        }
+        let count = |wanted: bool| {
+            let chosen = self.values.values().filter(|(key, _)| (*key == self.positive_key) == wanted);
+            chosen.map(|(_, count)| count).sum()
+        };
+        Ok((count(true), count(false)))
+    }
+
+    pub(crate) fn n_distinct(&self) -> usize {
+        self.values.len()
+    }
+
+    fn describe(&self) -> String {
+        let mut values: Vec<_> = self.values.iter().map(|(text, (_, count))| (text, *count)).collect();
+        values.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        let shown = values.iter().take(SHOWN_VALUES).map(|(text, count)| format!("`{}` ({count} rows)", shorten(text)));
+        let text = shown.collect::<Vec<_>>().join(", ");
+        match values.len().saturating_sub(SHOWN_VALUES) {
+            n_others if self.overflowed => format!("{text} and more than {n_others} others"),
+            0 => text,
+            n_others => format!("{text} and {n_others} others"),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Streams rows to score: column by column through Arrow batches, a bad row keeping its place.
+
+use arrow::record_batch::RecordBatch;
+use retain_core::{Day, FeatureSchema, Rows, ValueError, ValueNote};
+
+use crate::cells::{Cells, FeatureEncoder};
+use crate::error::{DataError, RejectedCell, Warning};
+use crate::load::{Layout, check_observation};
+use crate::read::check_schema_columns;
+use crate::table::{TableBatches, TableSource};
+
+/// Rows of one batch, encoded.
+#[derive(Debug, Clone)]
+pub struct ScoringBatch {
+    /// Position of the first row in the table, from 0.
+    pub first_row: usize,
+    /// One encoded row per row of the table; a row with a rejected cell is all missing.
+    pub rows: Rows,
+    /// The customer of each row, exactly as the table has it; the row number, from 1, where the schema has no entity.
+    pub entity: Vec<String>,
+    /// The first rejected cell of each bad row, in row order.
+    pub rejected: Vec<RejectedCell>,
+    /// Whether the row can be scored.
+    pub row_ok: Vec<bool>,
+    /// For each feature, how many of the good rows were unusual.
+    pub notes: Vec<FeatureNotes>,
+}
+
+/// How often a feature was unusual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FeatureNotes {
+    /// Rows without a value.
+    pub missing: usize,
+    /// Rows with a category that training never saw.
+    pub unseen: usize,
+    /// Rows with a number outside the range of training.
+    pub out_of_range: usize,
+}
+
+/// Reads a table by the schema of a model, batch after batch of at most 8192 rows, in the order of the file.
+pub struct RowReader {
+    schema: FeatureSchema,
+    layout: Layout,
+    batches: TableBatches,
+    reference: Option<Day>,
+    n_read: usize,
+}
+
+impl RowReader {
+    /// Prepares to read `source`; `reference` is the day to which dates count where a row has no date of observation.
+    ///
+    /// # Errors
+    /// [`DataError`] when the table lacks features or the entity of the schema, all named at once, or when the model has
+    /// dates and neither the table nor `reference` says when the rows were observed.
+    pub fn open(source: &TableSource, schema: &FeatureSchema, reference: Option<Day>) -> Result<RowReader, DataError> {
+        check_schema_columns(source, schema)?;
+        let layout = Layout::new(source, schema, None, None);
+        check_observation(schema, &layout, reference)?;
+        let batches = source.batches(&layout.idxs)?;
+        Ok(Self { schema: schema.clone(), layout, batches, reference, n_read: 0 })
+    }
+
+    /// What the reader had to do to the text so far, such as reading it as Windows-1252.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.batches.warnings()
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> ScoringBatch {
+        let (n_rows, n_features) = (batch.num_rows(), self.schema.n_features());
+        let mut problems: Vec<Option<(&str, ValueError)>> = vec![None; n_rows];
+        let mut noted = NotedRows::new(n_features);
+        let observed = self.observed(batch, &mut problems);
+        let mut values = vec![f64::NAN; n_rows * n_features];
+        for (feature_idx, (spec, &position)) in self.schema.features.iter().zip(&self.layout.features).enumerate() {
+            let (cells, mut encoder) = (Cells::of(batch.column(position)), FeatureEncoder::new(spec));
+            for row in 0..n_rows {
+                match encoder.encode(cells, row, observed.get(row).copied().flatten()) {
+                    Ok((number, note)) => {
+                        values[row * n_features + feature_idx] = number;
+                        noted.add(row, feature_idx, note);
+                    }
+                    Err(problem) => {
+                        problems[row].get_or_insert((&spec.name, problem));
+                    }
+                }
+            }
+        }
+        let row_ok: Vec<bool> = problems.iter().map(Option::is_none).collect();
+        for row in (0..n_rows).filter(|&row| !row_ok[row]) {
+            values[row * n_features..(row + 1) * n_features].fill(f64::NAN);
+        }
+        let rejected = self.name_problems(problems);
+        let rows = Rows::from_values(n_features, values).expect("there are n_rows times n_features values");
+        ScoringBatch { first_row: self.n_read, rows, entity: self.names(batch), rejected, notes: noted.count(&row_ok), row_ok }
+    }
+
+    fn observed<'s>(&'s self, batch: &RecordBatch, problems: &mut [Option<(&'s str, ValueError)>]) -> Vec<Option<Day>> {
+        if !self.schema.has_dates() {
+            return Vec::new();
+        }
+        let column = self.schema.observed_at.as_deref().unwrap_or_default();
+        self.layout.observed(batch, self.reference, |row, problem| problems[row] = Some((column, problem)))
+    }
+
+    fn names(&self, batch: &RecordBatch) -> Vec<String> {
+        let cells = self.layout.entity.map(|position| Cells::of(batch.column(position)));
+        let name = |row: usize| cells.map_or_else(|| (self.n_read + row + 1).to_string(), |cells| cells.text(row).into_owned());
+        (0..batch.num_rows()).map(name).collect()
+    }
+
+    fn name_problems(&self, problems: Vec<Option<(&str, ValueError)>>) -> Vec<RejectedCell> {
+        let named = problems.into_iter().enumerate().filter_map(|(row, problem)| problem.map(|problem| (row, problem)));
+        named
+            .map(|(row, (column, problem))| RejectedCell { row: self.n_read + row + 1, column: column.to_owned(), problem })
+            .collect()
+    }
+}
+
+impl Iterator for RowReader {
+    type Item = Result<ScoringBatch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = match self.batches.next()? {
+            Ok(batch) => batch,
+            Err(error) => return Some(Err(error)),
+        };
+        let scoring = self.encode(&batch);
+        self.n_read += batch.num_rows();
+        Some(Ok(scoring))
+    }
+}
+
+/// Unusual cells, kept until it is known which rows are good.
+struct NotedRows {
+    cells: Vec<(u32, u32, ValueNote)>,
+    n_features: usize,
+}
+
+impl NotedRows {
+    fn new(n_features: usize) -> Self {
+        Self { cells: Vec::new(), n_features }
+    }
+
+    fn add(&mut self, row: usize, feature_idx: usize, note: ValueNote) {
+        if note != ValueNote::Usual {
+            self.cells.push((row as u32, feature_idx as u32, note));
+        }
+    }
+
+    fn count(&self, row_ok: &[bool]) -> Vec<FeatureNotes> {
+        let mut notes = vec![FeatureNotes::default(); self.n_features];
+        for (row, feature_idx, note) in &self.cells {
+            if row_ok[*row as usize] {
+                notes[*feature_idx as usize].add(*note);
+            }
+        }
+        notes
+    }
+}
+
+impl FeatureNotes {
+    fn add(&mut self, note: ValueNote) {
+        match note {
+            ValueNote::Usual => {}
+            ValueNote::Missing => self.missing += 1,
+            ValueNote::Unseen => self.unseen += 1,
+            ValueNote::OutOfRange => self.out_of_range += 1,
+        }
+    }
+}
