@@ -1,1 +1,25 @@
 //! Answers gRPC: convert, call, convert back.
+//!
+//! [`Server::bind`] takes a [`Config`] and a place on the network, [`Server::serve`] answers until it is told to stop. Between
+//! them a request goes `routes` (admission) → `service` or `model_service` (one call) → `convert` (wire to domain and back) →
+//! [`retain_score::Scorer`]; `models` holds the live set and swaps it, `status` is the only map from errors to gRPC codes.
+//!
+//! The clock enters through [`Config::now`]; signals are the binary's, which may hand them over with
+//! [`ServerHandle::reload_on_hangup`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
+
+mod config;
+mod convert;
+mod health;
+mod model_service;
+mod models;
+mod routes;
+mod server;
+mod service;
+mod status;
+mod text;
+
+pub use config::{Config, ConfigError};
+pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
+pub use server::{RunningServer, Server, ServerError, ServerHandle};

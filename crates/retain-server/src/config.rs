@@ -1,0 +1,238 @@
+//! What the server is told before it starts: `server.toml`, read and checked.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use retain_core::{Day, nearest};
+use serde::Deserialize;
+
+/// The settings of one server. Start from [`Config::new`] or [`Config::parse`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address and port to listen on; port 0 takes a free one. Default `127.0.0.1:50051`.
+    pub listen: SocketAddr,
+    /// The folder of published models. Default `models`, in the working directory.
+    pub models: PathBuf,
+    /// Largest `Predict`, `Explain` or `ModelService` request in bytes. Default 4 MiB, some 50,000 features.
+    pub max_message_bytes: usize,
+    /// Largest `PredictBatch` request in bytes. Default 16 MiB: 10,000 rows of 200 numbers. Numbers take their own size in memory,
+    /// short texts a dozen times it, and a hostile message of nothing but empty columns forty times it; all of that times
+    /// `max_batches_in_flight`.
+    pub max_batch_bytes: usize,
+    /// Most rows in one `PredictBatch`. Default 10,000.
+    pub max_batch_rows: usize,
+    /// Most features in one request, known or not. Default 10,000.
+    pub max_features: usize,
+    /// Most calls in flight, `PredictBatch` aside; one more is refused with `RESOURCE_EXHAUSTED` before its body is read. Default 1,024.
+    pub max_in_flight: usize,
+    /// Most `PredictBatch` calls in flight, of which as many are worked on as there are processors. Default 4.
+    pub max_batches_in_flight: usize,
+    /// Longest that one call may take, reading its request included. Default 30 seconds.
+    pub request_seconds: u64,
+    /// Longest that calls in flight may take after the server was told to stop. Default 20 seconds.
+    pub drain_seconds: u64,
+    /// Whether the server describes its API to tools such as `grpcurl`. Default true.
+    pub reflection: bool,
+    /// What day it is, for requests that do not say when their features were known.
+    pub now: fn() -> Day,
+}
+
+/// What is wrong with `server.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Not TOML, or a value of another type than the key's.
+    #[error("the server file: {message}")]
+    Syntax {
+        /// Where and what.
+        message: String,
+    },
+    /// A key that means nothing.
+    #[error("unknown key `{key}` in the server file{}", hint(.nearest.as_deref()))]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// A key like it.
+        nearest: Option<String>,
+    },
+    /// A value that cannot be.
+    #[error("`{key}` should be {expected}, found `{found}`")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None => format!("; known are {}", KEYS.map(|key| format!("`{key}`")).join(", ")),
+    }
+}
+
+const KEYS: [&str; 11] = [
+    "listen",
+    "models",
+    "max_message_bytes",
+    "max_batch_bytes",
+    "max_batch_rows",
+    "max_features",
+    "max_in_flight",
+    "max_batches_in_flight",
+    "request_seconds",
+    "drain_seconds",
+    "reflection",
+];
+
+/// `server.toml` as written: every key may be left out.
+#[derive(Deserialize)]
+struct File {
+    listen: Option<String>,
+    models: Option<PathBuf>,
+    max_message_bytes: Option<u64>,
+    max_batch_bytes: Option<u64>,
+    max_batch_rows: Option<u64>,
+    max_features: Option<u64>,
+    max_in_flight: Option<u64>,
+    max_batches_in_flight: Option<u64>,
+    request_seconds: Option<u64>,
+    drain_seconds: Option<u64>,
+    reflection: Option<bool>,
+}
+
+impl Config {
+    /// The default settings for a folder of models; `now` is the clock.
+    pub fn new(models: &Path, now: fn() -> Day) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
+            models: models.to_owned(),
+            max_message_bytes: 4 << 20,
+            max_batch_bytes: 16 << 20,
+            max_batch_rows: 10_000,
+            max_features: 10_000,
+            max_in_flight: 1_024,
+            max_batches_in_flight: 4,
+            request_seconds: 30,
+            drain_seconds: 20,
+            reflection: true,
+            now,
+        }
+    }
+
+    /// Reads the text of a `server.toml`; `now` is the clock.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for text that is not TOML, a key that is not known, or a value that cannot be.
+    pub fn parse(text: &str, now: fn() -> Day) -> Result<Self, ConfigError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let syntax = |error: toml::de::Error| ConfigError::Syntax { message: error.to_string().trim_end().to_owned() };
+        let table: toml::Table = toml::from_str(text).map_err(syntax)?;
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(ConfigError::UnknownKey { key: key.clone(), nearest: nearest(key, KEYS).map(str::to_owned) });
+        }
+        Self::new(Path::new("models"), now).with(toml::from_str(text).map_err(syntax)?)
+    }
+
+    fn with(mut self, file: File) -> Result<Self, ConfigError> {
+        if let Some(listen) = file.listen {
+            let expected = "an address and port such as `127.0.0.1:50051`";
+            self.listen = listen.parse().map_err(|_| ConfigError::Value { key: "listen", expected, found: listen })?;
+        }
+        self.models = file.models.unwrap_or(self.models);
+        for (place, key, given) in [
+            (&mut self.max_message_bytes, "max_message_bytes", file.max_message_bytes),
+            (&mut self.max_batch_bytes, "max_batch_bytes", file.max_batch_bytes),
+            (&mut self.max_batch_rows, "max_batch_rows", file.max_batch_rows),
+            (&mut self.max_features, "max_features", file.max_features),
+            (&mut self.max_in_flight, "max_in_flight", file.max_in_flight),
+            (&mut self.max_batches_in_flight, "max_batches_in_flight", file.max_batches_in_flight),
+        ] {
+            if let Some(number) = given {
+                *place = limit(key, number)?;
+            }
+        }
+        if let Some(seconds) = file.request_seconds {
+            self.request_seconds = duration("request_seconds", seconds, 1)?;
+        }
+        if let Some(seconds) = file.drain_seconds {
+            self.drain_seconds = duration("drain_seconds", seconds, 0)?;
+        }
+        self.reflection = file.reflection.unwrap_or(self.reflection);
+        Ok(self)
+    }
+}
+
+/// A gRPC message has a length of 32 bits, and no other limit makes sense beyond a thousand million.
+const MAX_LIMIT: u64 = 1 << 30;
+
+fn limit(key: &'static str, number: u64) -> Result<usize, ConfigError> {
+    if (1..=MAX_LIMIT).contains(&number) {
+        return Ok(number as usize);
+    }
+    Err(ConfigError::Value { key, expected: "a whole number from 1 to 1073741824", found: number.to_string() })
+}
+
+fn duration(key: &'static str, seconds: u64, least: u64) -> Result<u64, ConfigError> {
+    if (least..=86_400).contains(&seconds) {
+        return Ok(seconds);
+    }
+    Err(ConfigError::Value { key, expected: "a number of seconds within a day", found: seconds.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, || Day::from_days(0.0))
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let config = parse("").unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
+        assert_eq!(config.models, Path::new("models"));
+        assert_eq!((config.max_batch_rows, config.drain_seconds, config.reflection), (10_000, 20, true));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let all = "listen = \"0.0.0.0:1\"\nmodels = \"m\"\nmax_message_bytes = 2\nmax_batch_bytes = 3\nmax_batch_rows = 4\n\
+                   max_features = 5\nmax_in_flight = 6\nmax_batches_in_flight = 7\nrequest_seconds = 8\ndrain_seconds = 0\nreflection = false";
+        let config = parse(all).unwrap();
+        assert_eq!((config.listen.to_string().as_str(), config.models.as_path()), ("0.0.0.0:1", Path::new("m")));
+        assert_eq!((config.max_message_bytes, config.max_batch_bytes, config.max_batch_rows), (2, 3, 4));
+        assert_eq!((config.max_features, config.max_in_flight, config.max_batches_in_flight), (5, 6, 7));
+        assert_eq!((config.request_seconds, config.drain_seconds, config.reflection), (8, 0, false));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest() {
+        assert_eq!(
+            parse("drain_second = 3").unwrap_err().to_string(),
+            "unknown key `drain_second` in the server file; did you mean `drain_seconds`?"
+        );
+        assert!(parse("tls = true").unwrap_err().to_string().contains("known are `listen`, `models`"));
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused() {
+        for text in [
+            "listen = \"localhost\"",
+            "listen = 50051",
+            "max_batch_rows = 0",
+            "max_in_flight = -1",
+            "max_message_bytes = 9999999999999",
+            "drain_seconds = 1000000",
+            "request_seconds = 0",
+            "reflection = \"yes\"",
+            "listen = ",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Where wire and domain types meet: features become rows, answers become messages. `columns` does the same for whole batches,
+//! `describe` for what is told about models.
+
+mod columns;
+mod describe;
+
+use std::collections::BTreeMap;
+
+use prost_types::Timestamp;
+use retain_core::{Day, FeatureSpec, FeatureValue, TaskKind, ValueError, ValueNote, nearest};
+use retain_proto::v1;
+use retain_score::{Band, Explanation, Manifest, Prediction};
+
+use crate::models::LiveModel;
+use crate::status::{Violation, Violations};
+use crate::text::printable;
+
+pub(crate) use columns::{Columns, score_batch};
+pub(crate) use describe::{model_description, model_summaries, reload_response};
+
+/// Most letters of a feature's name or value that a message repeats.
+const QUOTED_CHARS: usize = 40;
+/// Unknown names whose likeness to the known ones is looked at; the look costs time in proportion to the schema.
+const MAX_HINTS: usize = 5;
+/// Seconds of the years 1 to 9999, which a `google.protobuf.Timestamp` covers.
+const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// The values of one customer as a request has them.
+pub(crate) type Features = BTreeMap<String, v1::FeatureValue>;
+
+/// One customer as one model reads it.
+pub(crate) struct EncodedRow {
+    /// One number per feature of the model.
+    pub(crate) values: Vec<f64>,
+    /// What is unusual, in the order of the features.
+    pub(crate) warnings: Vec<v1::Warning>,
+}
+
+/// The moment of observation, where the request says it.
+pub(crate) fn observed_at(timestamp: Option<&Timestamp>, violations: &mut Violations) -> Option<Day> {
+    let Timestamp { seconds, nanos } = timestamp?;
+    if TIMESTAMP_SECONDS.contains(seconds) && (0..1_000_000_000).contains(nanos) {
+        return Some(Day::from_seconds(*seconds as f64 + f64::from(*nanos) * 1e-9));
+    }
+    violations.push(|| Violation::new("observed_at", "INVALID_TIMESTAMP", "should lie in the years 1 to 9999"));
+    None
+}
+
+/// Whether features that nobody knows are to be refused.
+pub(crate) fn rejects_unknown(policy: i32, violations: &mut Violations) -> bool {
+    match v1::UnknownFeaturePolicy::try_from(policy) {
+        Ok(v1::UnknownFeaturePolicy::Unspecified | v1::UnknownFeaturePolicy::Reject) => true,
+        Ok(v1::UnknownFeaturePolicy::Ignore) => false,
+        Err(_) => {
+            let description = format!("should be REJECT or IGNORE, found the number {policy}");
+            violations.push(|| Violation::new("unknown_feature_policy", "UNKNOWN_ENUM_VALUE", &description));
+            true
+        }
+    }
+}
+
+/// Notes every name that no model knows, with the nearest known one.
+pub(crate) fn check_names<'n, M: AsRef<LiveModel>>(
+    names: impl Iterator<Item = (&'n str, usize)>,
+    models: &[M],
+    field: impl Fn(&str, usize) -> String,
+    violations: &mut Violations,
+) {
+    let mut n_hints = 0;
+    for (name, position) in names {
+        if models.iter().any(|model| model.as_ref().scorer.schema().feature_idx(name).is_some()) {
+            continue;
+        }
+        violations.push(|| {
+            n_hints += 1;
+            let known = models.iter().flat_map(|model| &model.as_ref().scorer.schema().features);
+            let near = (n_hints <= MAX_HINTS).then(|| nearest(name, known.map(|feature| feature.name.as_str()))).flatten();
+            let hint = near.map(|near| format!("; did you mean `{}`?", printable(near, QUOTED_CHARS))).unwrap_or_default();
+            let name_shown = printable(name, QUOTED_CHARS);
+            let description = format!("`{name_shown}` is not a feature of the models asked{hint}");
+            Violation::new(field(name, position), "UNKNOWN_FEATURE", &description)
+        });
+    }
+}
+
+/// The path of a feature of a single request: `features["tenure"]`.
+pub(crate) fn feature_path(name: &str) -> String {
+    format!("features[\"{}\"]", printable(name, QUOTED_CHARS))
+}
+
+/// Encodes one customer for one model; values that do not fit are noted as violations, all of them.
+pub(crate) fn encode(features: &Features, model: &LiveModel, observed: Option<Day>, violations: &mut Violations) -> EncodedRow {
+    let schema = model.scorer.schema();
+    let mut row = EncodedRow { values: vec![f64::NAN; schema.n_features()], warnings: Vec::new() };
+    for (place, feature) in row.values.iter_mut().zip(&schema.features) {
+        let value = features.get(&feature.name).map_or(FeatureValue::Missing, feature_value);
+        match feature.encode(value, observed) {
+            Ok((encoded, ValueNote::Usual)) => *place = encoded,
+            Ok((encoded, note)) => {
+                *place = encoded;
+                row.warnings.extend(warning(feature, note, value, encoded));
+            }
+            Err(error) => {
+                violations.push(|| Violation::new(feature_path(&feature.name), value_reason(&error), &error.to_string()));
+            }
+        }
+    }
+    row
+}
+
+fn feature_value(value: &v1::FeatureValue) -> FeatureValue<'_> {
+    match &value.value {
+        None => FeatureValue::Missing,
+        Some(v1::feature_value::Value::Number(number)) => FeatureValue::Number(*number),
+        Some(v1::feature_value::Value::Text(text)) => FeatureValue::Text(text),
+        Some(v1::feature_value::Value::Boolean(yes)) => FeatureValue::Boolean(*yes),
+    }
+}
+
+fn value_reason(error: &ValueError) -> &'static str {
+    match error {
+        ValueError::NotNumber { .. } => "NOT_A_NUMBER",
+        ValueError::NotFinite { .. } => "NOT_FINITE",
+        ValueError::NotBoolean { .. } => "NOT_A_BOOLEAN",
+        ValueError::NotCategory { .. } => "NOT_A_CATEGORY",
+        ValueError::NotDate { .. } => "NOT_A_DATE",
+        ValueError::NoObservation => "NO_OBSERVATION",
+        // The enum may grow; a new kind of mistake is still one of the value.
+        _ => "INVALID_VALUE",
+    }
+}
+
+fn warning_code(note: ValueNote) -> Option<v1::WarningCode> {
+    match note {
+        ValueNote::Usual => None,
+        ValueNote::Missing => Some(v1::WarningCode::Missing),
+        ValueNote::Unseen => Some(v1::WarningCode::UnseenCategory),
+        ValueNote::OutOfRange => Some(v1::WarningCode::OutOfRange),
+    }
+}
+
+fn warning(feature: &FeatureSpec, note: ValueNote, value: FeatureValue<'_>, encoded: f64) -> Option<v1::Warning> {
+    let code = warning_code(note)?;
+    let text = match (note, value) {
+        (ValueNote::Unseen, FeatureValue::Text(text)) => {
+            format!("training did not see the category `{}`", printable(text, QUOTED_CHARS))
+        }
+        (ValueNote::OutOfRange, _) => {
+            let bound = |bound: Option<f64>| bound.map_or_else(|| "…".to_owned(), |bound| feature.display(bound));
+            format!("{} is outside what training saw, {} to {}", feature.display(encoded), bound(feature.min), bound(feature.max))
+        }
+        _ => "no value was given".to_owned(),
+    };
+    Some(v1::Warning { code: code.into(), feature: feature.name.clone(), text })
+}
+
+/// Which model gave an answer.
+pub(crate) fn model_version(manifest: &Manifest) -> v1::ModelVersion {
+    let kind = match manifest.kind {
+        TaskKind::Churn => v1::ModelKind::Churn,
+    };
+    v1::ModelVersion {
+        name: manifest.name.to_string(),
+        version: manifest.version,
+        kind: kind.into(),
+        horizon_days: manifest.horizon_days,
+        lead_days: manifest.lead_days,
+    }
+}
+
+fn band(band: Band) -> v1::Band {
+    match band {
+        Band::Low => v1::Band::Low,
+        Band::Medium => v1::Band::Medium,
+        Band::High => v1::Band::High,
+    }
+}
+
+/// Scores one encoded customer, with as many reasons as asked for.
+pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32) -> v1::Prediction {
+    let Prediction { margin, probability } = model.scorer.predict(&row.values);
+    let explanation = (top_k_reasons > 0).then(|| model.scorer.explain(&row.values));
+    let reasons = explanation.as_ref().map(|explanation| {
+        let adds_something = |&feature_idx: &usize| explanation.contributions[feature_idx] != 0.0;
+        let top = explanation.top(top_k_reasons as usize);
+        top.into_iter().filter(adds_something).map(|feature_idx| reason(model, &row.values, explanation, feature_idx)).collect()
+    });
+    v1::Prediction {
+        model: Some(model_version(model.scorer.manifest())),
+        probability,
+        band: band(model.scorer.band(probability)).into(),
+        margin,
+        base_margin: explanation.as_ref().map(|explanation| explanation.base_margin),
+        reasons: reasons.unwrap_or_default(),
+        warnings: row.warnings,
+    }
+}
+
+/// Explains one encoded customer in full.
+pub(crate) fn explain(model: &LiveModel, row: EncodedRow, customer_id: String) -> v1::ExplainResponse {
+    let Prediction { margin, probability } = model.scorer.predict(&row.values);
+    let explanation = model.scorer.explain(&row.values);
+    let order = explanation.top(explanation.contributions.len());
+    v1::ExplainResponse {
+        customer_id,
+        model: Some(model_version(model.scorer.manifest())),
+        probability,
+        band: band(model.scorer.band(probability)).into(),
+        margin,
+        base_margin: explanation.base_margin,
+        contributions: order.into_iter().map(|feature_idx| reason(model, &row.values, &explanation, feature_idx)).collect(),
+        warnings: row.warnings,
+    }
+}
+
+fn reason(model: &LiveModel, row: &[f64], explanation: &Explanation, feature_idx: usize) -> v1::Reason {
+    let feature = &model.scorer.schema().features[feature_idx];
+    let contribution = explanation.contributions[feature_idx];
+    let direction = if contribution > 0.0 {
+        v1::Direction::Raises
+    } else if contribution < 0.0 {
+        v1::Direction::Lowers
+    } else {
+        v1::Direction::Neutral
+    };
+    v1::Reason {
+        feature: feature.name.clone(),
+        value: feature.display(row[feature_idx]),
+        typical_value: feature.typical.map(|typical| feature.display(typical)),
+        contribution,
+        direction: direction.into(),
+    }
+}

@@ -1,0 +1,268 @@
+//! Batches, column by column: checks the columns once, then scores block after block with the memory of one block.
+
+use std::sync::Arc;
+
+use retain_core::{Day, FeatureSpec, FeatureValue, ValueNote};
+use retain_proto::v1;
+use retain_proto::v1::feature_column::Values;
+use retain_score::Prediction;
+
+use super::{QUOTED_CHARS, band, check_names, model_version, rejects_unknown, value_reason, warning_code};
+use crate::config::Config;
+use crate::models::LiveModel;
+use crate::status::{Violation, Violations};
+use crate::text::{DESCRIPTION_CHARS, printable};
+
+/// Rows that are encoded before they are scored: enough to keep the scorer busy, few enough to stay in the cache.
+const BLOCK_ROWS: usize = 256;
+
+/// The columns of a request, checked: each has a name that stands once and as many values as there are rows.
+pub(crate) struct Columns {
+    n_rows: usize,
+    columns: Vec<Column>,
+}
+
+struct Column {
+    name: String,
+    values: Option<Values>,
+    /// One bit per row, 1 for missing; empty when none is marked.
+    missing: Vec<u64>,
+}
+
+/// A feature of a model that has a column, and what was found there.
+struct Planned {
+    feature_idx: usize,
+    /// Position of the column.
+    position: usize,
+    notes: Notes,
+}
+
+/// What is unusual in one feature: rows by kind of note, rising.
+#[derive(Default)]
+struct Notes {
+    missing: Vec<u32>,
+    unseen: Vec<u32>,
+    out_of_range: Vec<u32>,
+}
+
+impl Columns {
+    /// Takes the columns out of a request; what is wrong with a column as a whole is noted as a violation.
+    pub(crate) fn take(
+        request: &mut v1::PredictBatchRequest,
+        models: &[Arc<LiveModel>],
+        config: &Config,
+        violations: &mut Violations,
+    ) -> Self {
+        let (n_rows, columns) = (request.customer_ids.len(), std::mem::take(&mut request.columns));
+        for (field, found, limit) in
+            [("customer_ids", n_rows, config.max_batch_rows), ("columns", columns.len(), config.max_features)]
+        {
+            if found > limit {
+                violations
+                    .push(|| Violation::new(field, "TOO_MANY", &format!("has {found} entries, at most {limit} are allowed")));
+                return Self { n_rows: 0, columns: Vec::new() };
+            }
+        }
+        if rejects_unknown(request.unknown_feature_policy, violations) {
+            let names = columns.iter().enumerate().map(|(position, column)| (column.name.as_str(), position));
+            check_names(names, models, |_, position| format!("columns[{position}].name"), violations);
+        }
+        check_duplicates(&columns, violations);
+        let check = |(position, column)| Column::check(position, column, n_rows, violations);
+        Self { n_rows, columns: columns.into_iter().enumerate().map(check).collect() }
+    }
+
+    /// The features of a model that have a column, in the model's order.
+    fn plan(&self, model: &LiveModel) -> Vec<Planned> {
+        let schema = model.scorer.schema();
+        let found = self.columns.iter().enumerate().filter(|(_, column)| column.values.is_some());
+        let planned = |(position, column): (usize, &Column)| {
+            Some(Planned { feature_idx: schema.feature_idx(&column.name)?, position, notes: Notes::default() })
+        };
+        let mut plan: Vec<Planned> = found.filter_map(planned).collect();
+        plan.sort_unstable_by_key(|planned| planned.feature_idx);
+        plan
+    }
+
+    /// Encodes one row, and tells the first value that does not fit.
+    fn encode(
+        &self,
+        row_idx: usize,
+        features: &[FeatureSpec],
+        observed: Option<Day>,
+        plan: &mut [Planned],
+        row: &mut [f64],
+    ) -> Result<(), v1::RowError> {
+        for Planned { feature_idx, position, notes } in plan {
+            let value = self.columns[*position].value(row_idx);
+            let (encoded, note) = features[*feature_idx].encode(value, observed).map_err(|error| v1::RowError {
+                row: row_idx as u32,
+                field: format!("columns[{position}].values[{row_idx}]"),
+                reason: value_reason(&error).to_owned(),
+                description: printable(&error.to_string(), DESCRIPTION_CHARS),
+            })?;
+            row[*feature_idx] = encoded;
+            notes.add(note, row_idx);
+        }
+        Ok(())
+    }
+}
+
+fn check_duplicates(columns: &[v1::FeatureColumn], violations: &mut Violations) {
+    let mut order: Vec<usize> = (0..columns.len()).collect();
+    order.sort_by(|&a, &b| columns[a].name.cmp(&columns[b].name).then(a.cmp(&b)));
+    for pair in order.windows(2) {
+        let (first, again) = (pair[0], pair[1]);
+        if columns[first].name == columns[again].name {
+            violations.push(|| {
+                let name = printable(&columns[again].name, QUOTED_CHARS);
+                Violation::new(
+                    format!("columns[{again}].name"),
+                    "DUPLICATE_COLUMN",
+                    &format!("`{name}` is the name of columns[{first}] too"),
+                )
+            });
+        }
+    }
+}
+
+impl Column {
+    fn check(position: usize, column: v1::FeatureColumn, n_rows: usize, violations: &mut Violations) -> Self {
+        let found = match &column.values {
+            None => n_rows,
+            Some(Values::Numbers(numbers)) => numbers.values.len(),
+            Some(Values::Texts(texts)) => texts.values.len(),
+            Some(Values::Booleans(booleans)) => booleans.values.len(),
+        };
+        if found != n_rows {
+            let description = format!("should have one value for each of the {n_rows} customer_ids, found {found}");
+            violations.push(|| Violation::new(format!("columns[{position}].values"), "COLUMN_LENGTH", &description));
+        }
+        let mut missing = if column.missing.is_empty() { Vec::new() } else { vec![0_u64; n_rows.div_ceil(64)] };
+        for (entry, &row) in column.missing.iter().enumerate() {
+            if (row as usize) < n_rows {
+                missing[row as usize / 64] |= 1 << (row % 64);
+            } else {
+                let description = format!("is row {row}, and there are {n_rows} rows counted from 0");
+                violations
+                    .push(|| Violation::new(format!("columns[{position}].missing[{entry}]"), "ROW_OUT_OF_RANGE", &description));
+            }
+        }
+        Self { name: column.name, values: column.values, missing }
+    }
+
+    fn value(&self, row: usize) -> FeatureValue<'_> {
+        if self.missing.get(row / 64).is_some_and(|bits| bits >> (row % 64) & 1 == 1) {
+            return FeatureValue::Missing;
+        }
+        match &self.values {
+            None => FeatureValue::Missing,
+            Some(Values::Numbers(numbers)) => FeatureValue::Number(numbers.values[row]),
+            Some(Values::Texts(texts)) => FeatureValue::Text(&texts.values[row]),
+            Some(Values::Booleans(booleans)) => FeatureValue::Boolean(booleans.values[row]),
+        }
+    }
+}
+
+impl Notes {
+    fn add(&mut self, note: ValueNote, row: usize) {
+        match note {
+            ValueNote::Usual => {}
+            ValueNote::Missing => self.missing.push(row as u32),
+            ValueNote::Unseen => self.unseen.push(row as u32),
+            ValueNote::OutOfRange => self.out_of_range.push(row as u32),
+        }
+    }
+}
+
+/// Scores every row by every model. A row that one model cannot read is refused for all, and told once.
+pub(crate) fn score_batch(columns: &Columns, models: &[Arc<LiveModel>], observed: Option<Day>) -> v1::PredictBatchResponse {
+    let mut errors: Vec<Option<v1::RowError>> = vec![None; columns.n_rows];
+    let scored: Vec<_> = models.iter().map(|model| score_model(columns, model, observed, &mut errors)).collect();
+    let status = |error: &Option<v1::RowError>| if error.is_some() { v1::RowStatus::Invalid } else { v1::RowStatus::Ok };
+    let row_statuses = errors.iter().map(|error| status(error).into()).collect();
+    let answers = models.iter().zip(scored);
+    let predictions = answers.map(|(model, (predictions, plan))| batch_prediction(model, &predictions, plan, &errors)).collect();
+    v1::PredictBatchResponse { row_statuses, row_errors: errors.into_iter().flatten().collect(), predictions }
+}
+
+fn score_model(
+    columns: &Columns,
+    model: &LiveModel,
+    observed: Option<Day>,
+    errors: &mut [Option<v1::RowError>],
+) -> (Vec<Prediction>, Vec<Planned>) {
+    let features = &model.scorer.schema().features;
+    let mut plan = columns.plan(model);
+    let mut predictions = Vec::with_capacity(columns.n_rows);
+    let (mut rows, mut block) = (model.scorer.schema().rows(), Vec::new());
+    for (block_idx, errors) in errors.chunks_mut(BLOCK_ROWS).enumerate() {
+        rows.clear();
+        for (offset, error) in errors.iter_mut().enumerate() {
+            let row_idx = block_idx * BLOCK_ROWS + offset;
+            if let Err(found) = columns.encode(row_idx, features, observed, &mut plan, rows.push_missing()) {
+                error.get_or_insert(found);
+            }
+        }
+        model.scorer.predict_rows(&rows, &mut block);
+        predictions.append(&mut block);
+    }
+    (predictions, plan)
+}
+
+fn batch_prediction(
+    model: &LiveModel,
+    predictions: &[Prediction],
+    plan: Vec<Planned>,
+    errors: &[Option<v1::RowError>],
+) -> v1::BatchPrediction {
+    let mut answer = v1::BatchPrediction {
+        model: Some(model_version(model.scorer.manifest())),
+        probabilities: Vec::with_capacity(predictions.len()),
+        bands: Vec::with_capacity(predictions.len()),
+        margins: Vec::with_capacity(predictions.len()),
+        warnings: batch_warnings(&model.scorer.schema().features, plan, errors),
+    };
+    for (prediction, error) in predictions.iter().zip(errors) {
+        let (probability, margin, of) = match error {
+            None => (prediction.probability, prediction.margin, band(model.scorer.band(prediction.probability))),
+            Some(_) => (f64::NAN, f64::NAN, v1::Band::Unspecified),
+        };
+        answer.probabilities.push(probability);
+        answer.margins.push(margin);
+        answer.bands.push(of.into());
+    }
+    answer
+}
+
+fn batch_warnings(features: &[FeatureSpec], plan: Vec<Planned>, errors: &[Option<v1::RowError>]) -> Vec<v1::BatchWarning> {
+    let n_scored = errors.iter().filter(|error| error.is_none()).count();
+    let mut warnings = Vec::new();
+    if n_scored == 0 {
+        return warnings;
+    }
+    let mut plan = plan.into_iter().peekable();
+    for (feature_idx, feature) in features.iter().enumerate() {
+        let mut warn = |note, rows| {
+            let warning = |code: v1::WarningCode| v1::BatchWarning { code: code.into(), feature: feature.name.clone(), rows };
+            warnings.extend(warning_code(note).map(warning));
+        };
+        let Some(Planned { notes, .. }) = plan.next_if(|planned| planned.feature_idx == feature_idx) else {
+            // No column: missing in every row.
+            warn(ValueNote::Missing, Vec::new());
+            continue;
+        };
+        for (note, mut rows) in
+            [(ValueNote::Missing, notes.missing), (ValueNote::Unseen, notes.unseen), (ValueNote::OutOfRange, notes.out_of_range)]
+        {
+            rows.retain(|&row| errors[row as usize].is_none());
+            if rows.len() == n_scored {
+                rows.clear();
+                warn(note, rows);
+            } else if !rows.is_empty() {
+                warn(note, rows);
+            }
+        }
+    }
+    warnings
+}

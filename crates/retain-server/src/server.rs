@@ -1,0 +1,252 @@
+//! A server's life: bind, load, serve, drain.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use retain_proto::FILE_DESCRIPTOR_SET;
+use retain_proto::v1::model_service_server::{self as model_server, ModelServiceServer};
+use retain_proto::v1::prediction_service_server::{self as prediction_server, PredictionServiceServer};
+use retain_score::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::pb::health_server::{self, HealthServer};
+
+use crate::config::Config;
+use crate::health::Health;
+use crate::model_service::ModelDirectory;
+use crate::models::{LoadReport, Models, ReloadError};
+use crate::routes::Routes;
+use crate::service::Prediction;
+
+/// Streams that one connection may have open; more calls wait their turn at the client.
+const MAX_STREAMS: u32 = 256;
+/// Bytes that a client may send ahead on one stream and on one connection: a batch should not wait for a round trip every 64 KiB.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Longest headers of one request.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// Connections that stay silent are asked whether they live, and closed when they do not answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_mins(1);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A server that has its place on the network and waits to be started.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    config: Arc<Config>,
+    models: Arc<Models>,
+}
+
+/// Acts on a server while it runs, from any task.
+#[derive(Debug, Clone)]
+pub struct ServerHandle {
+    models: Arc<Models>,
+}
+
+/// A server that runs in the background, as tests and demonstrations want it. Dropping it stops the server too.
+#[derive(Debug)]
+pub struct RunningServer {
+    local_addr: SocketAddr,
+    handle: ServerHandle,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), ServerError>>,
+}
+
+/// Why a server cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on `{address}`")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The API does not describe itself; a mistake of ours.
+    #[error("cannot set up reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The transport gave up.
+    #[error("the server broke off")]
+    Transport(#[from] tonic::transport::Error),
+    /// The task of a background server was ended from outside or panicked.
+    #[error("the server's task broke off")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Server {
+    /// Takes the address that `config` names. Models are read later, by [`Server::serve`].
+    ///
+    /// # Errors
+    /// [`ServerError::Bind`] when the address is taken or not ours.
+    pub async fn bind(config: Config) -> Result<Self, ServerError> {
+        let bind = |source| ServerError::Bind { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
+        let local_addr = listener.local_addr().map_err(bind)?;
+        let models = Arc::new(Models::new(Registry::new(&config.models), Health::new().await));
+        Ok(Self { listener, local_addr, config: Arc::new(config), models })
+    }
+
+    /// The address it listens on, with the port that was given for port 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// What acts on the server once it runs.
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle { models: self.models.clone() }
+    }
+
+    /// Answers until `shutdown` completes and calls in flight are done, at most `drain_seconds` later.
+    ///
+    /// Connections are taken at once and told `NOT_SERVING`; the models are read meanwhile, and the first set that has a champion
+    /// makes it `SERVING`. At the end health says `NOT_SERVING` first, then no new calls are taken.
+    ///
+    /// # Errors
+    /// [`ServerError`] when the transport breaks off. Models that cannot be loaded are no error here: they are logged, and the
+    /// server says `NOT_SERVING`.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let Self { listener, local_addr, config, models } = self;
+        let routes = routes(&config, &models)?;
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        tracing::info!(address = %local_addr, models = %config.models.display(), "listening");
+
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move {
+            let _ = stopped.await;
+        };
+        let serving = transport().serve_with_incoming_shutdown(routes, incoming, stopped);
+        let loading = models.clone();
+        // A failure is logged where it happens; here there is nobody to tell.
+        tokio::spawn(async move { loading.reload().await.map(drop) });
+        let stopping = async {
+            shutdown.await;
+            tracing::info!("stopping");
+            models.health().close().await;
+            let _ = stop.send(());
+            models.health().end_watches().await;
+            tokio::time::sleep(Duration::from_secs(config.drain_seconds)).await;
+        };
+        tokio::select! {
+            result = serving => result?,
+            () = stopping => tracing::warn!(drain_seconds = config.drain_seconds, "stopped before all calls were done"),
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Serves in the background and waits until the models have been read.
+    pub async fn spawn(self) -> RunningServer {
+        let (local_addr, handle) = (self.local_addr, self.handle());
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(self.serve(async move {
+            let _ = stopped.await;
+        }));
+        handle.models.loaded().await;
+        RunningServer { local_addr, handle, stop, serving }
+    }
+}
+
+fn transport() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+}
+
+fn routes(config: &Arc<Config>, models: &Arc<Models>) -> Result<Routes, ServerError> {
+    let (calls, batches) = (Semaphore::new(config.max_in_flight), Semaphore::new(config.max_batches_in_flight));
+    let prediction = Arc::new(Prediction::new(models.clone(), config.clone()));
+    // The same service twice: batches may be larger than single requests, and wait for a room of their own.
+    let single = PredictionServiceServer::from_arc(prediction.clone()).max_decoding_message_size(config.max_message_bytes);
+    let batch = PredictionServiceServer::from_arc(prediction).max_decoding_message_size(config.max_batch_bytes);
+    let directory =
+        ModelServiceServer::new(ModelDirectory::new(models.clone())).max_decoding_message_size(config.max_message_bytes);
+    let routes = Routes::new(Duration::from_secs(config.request_seconds))
+        .add(format!("/{}/PredictBatch", prediction_server::SERVICE_NAME), Some(Arc::new(batches)), batch)
+        .add(format!("/{}/", prediction_server::SERVICE_NAME), Some(Arc::new(calls)), single)
+        .add(format!("/{}/", model_server::SERVICE_NAME), None, directory)
+        .add(format!("/{}/", health_server::SERVICE_NAME), None, HealthServer::new(models.health().service()));
+    if config.reflection { with_reflection(routes) } else { Ok(routes) }
+}
+
+fn with_reflection(routes: Routes) -> Result<Routes, ServerError> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(routes.add("/grpc.reflection.v1.ServerReflection/".to_owned(), None, builder().build_v1()?).add(
+        "/grpc.reflection.v1alpha.ServerReflection/".to_owned(),
+        None,
+        builder().build_v1alpha()?,
+    ))
+}
+
+impl ServerHandle {
+    /// Waits until the registry has been read once, and tells what came of it.
+    pub async fn loaded(&self) -> LoadReport {
+        self.models.loaded().await;
+        self.models.live().report()
+    }
+
+    /// What answers now and what was refused when the registry was last read.
+    pub fn report(&self) -> LoadReport {
+        self.models.live().report()
+    }
+
+    /// Reads the registry again and swaps in what passes its checks; waits while another reload runs.
+    ///
+    /// # Errors
+    /// [`ReloadError`] when nothing could be read; what was live stays so.
+    pub async fn reload(&self) -> Result<LoadReport, ReloadError> {
+        self.models.reload().await.map(|set| set.report())
+    }
+
+    /// From now on a hang-up signal means [`ServerHandle::reload`], as long as the returned future is polled.
+    ///
+    /// # Errors
+    /// When the system does not let the signal be caught.
+    #[cfg(unix)]
+    pub fn reload_on_hangup(&self) -> std::io::Result<impl Future<Output = ()> + Send + use<>> {
+        let mut hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+        let handle = self.clone();
+        Ok(async move {
+            while hangups.recv().await.is_some() {
+                // Logged where it happens.
+                let _ = handle.reload().await;
+            }
+        })
+    }
+}
+
+impl RunningServer {
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// What acts on it.
+    pub fn handle(&self) -> &ServerHandle {
+        &self.handle
+    }
+
+    /// Begins the shutdown and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Server::serve`].
+    pub async fn stop(self) -> Result<(), ServerError> {
+        // A server that has ended by itself hears nothing; its result says why.
+        let _ = self.stop.send(());
+        self.serving.await?
+    }
+}

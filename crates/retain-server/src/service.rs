@@ -1,0 +1,120 @@
+//! `PredictionService`: a request becomes an answer.
+//!
+//! Single calls run where they arrive: a hop to another thread costs more than the forest. Batches are long enough to keep others
+//! waiting, so they go to a thread for blocking work, as many at once as there are processors.
+
+use std::sync::Arc;
+
+use prost_types::Timestamp;
+use retain_core::Day;
+use retain_proto::v1;
+use retain_proto::v1::prediction_service_server::PredictionService;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+
+use crate::config::Config;
+use crate::convert::{self, Columns, Features};
+use crate::models::{LiveModel, Models};
+use crate::status::{CallError, Violation, Violations};
+
+/// Answers `Predict`, `PredictBatch` and `Explain`.
+pub(crate) struct Prediction {
+    models: Arc<Models>,
+    config: Arc<Config>,
+    batch_workers: Arc<Semaphore>,
+}
+
+#[tonic::async_trait]
+impl PredictionService for Prediction {
+    async fn predict(&self, request: Request<v1::PredictRequest>) -> Result<Response<v1::PredictResponse>, Status> {
+        Ok(Response::new(self.answer(request.into_inner())?))
+    }
+
+    async fn predict_batch(
+        &self,
+        request: Request<v1::PredictBatchRequest>,
+    ) -> Result<Response<v1::PredictBatchResponse>, Status> {
+        Ok(Response::new(self.answer_batch(request.into_inner()).await?))
+    }
+
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
+        Ok(Response::new(self.explanation(request.into_inner())?))
+    }
+}
+
+impl Prediction {
+    /// Asks these models, within these limits.
+    pub(crate) fn new(models: Arc<Models>, config: Arc<Config>) -> Self {
+        let n_workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { models, config, batch_workers: Arc::new(Semaphore::new(n_workers)) }
+    }
+
+    fn answer(&self, request: v1::PredictRequest) -> Result<v1::PredictResponse, CallError> {
+        let set = self.models.live();
+        let models = set.select(&request.models)?;
+        let mut violations = Violations::default();
+        let observed = self.observed(request.observed_at.as_ref(), &models, &mut violations);
+        self.check_features(&request.features, request.unknown_feature_policy, &models, &mut violations)?;
+        let rows: Vec<_> =
+            models.iter().map(|model| convert::encode(&request.features, model, observed, &mut violations)).collect();
+        violations.check()?;
+        let answers = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, request.top_k_reasons));
+        Ok(v1::PredictResponse { predictions: answers.collect(), customer_id: request.customer_id })
+    }
+
+    fn explanation(&self, request: v1::ExplainRequest) -> Result<v1::ExplainResponse, CallError> {
+        let set = self.models.live();
+        let model = set.select_one(&request.model)?;
+        let mut violations = Violations::default();
+        let observed = self.observed(request.observed_at.as_ref(), &[model], &mut violations);
+        self.check_features(&request.features, request.unknown_feature_policy, &[model], &mut violations)?;
+        let row = convert::encode(&request.features, model, observed, &mut violations);
+        violations.check()?;
+        Ok(convert::explain(model, row, request.customer_id))
+    }
+
+    async fn answer_batch(&self, mut request: v1::PredictBatchRequest) -> Result<v1::PredictBatchResponse, CallError> {
+        // The semaphore is never closed.
+        let worker = self.batch_workers.clone().acquire_owned().await.map_err(|_| CallError::Internal)?;
+        let models: Vec<Arc<LiveModel>> = self.models.live().select(&request.models)?.into_iter().cloned().collect();
+        let mut violations = Violations::default();
+        let observed = self.observed(request.observed_at.as_ref(), &models.iter().collect::<Vec<_>>(), &mut violations);
+        let config = self.config.clone();
+        let batch = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, even when the caller has gone.
+            let _worker = worker;
+            let columns = Columns::take(&mut request, &models, &config, &mut violations);
+            violations.check()?;
+            Ok(convert::score_batch(&columns, &models, observed))
+        });
+        batch.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a batch broke off");
+            Err(CallError::Internal)
+        })
+    }
+
+    /// The moment that dates are counted to; the clock is asked only where a model has dates.
+    fn observed(&self, given: Option<&Timestamp>, models: &[&Arc<LiveModel>], violations: &mut Violations) -> Option<Day> {
+        let now = || models.iter().any(|model| model.has_dates).then(|| (self.config.now)());
+        if given.is_some() { convert::observed_at(given, violations).or_else(now) } else { now() }
+    }
+
+    fn check_features(
+        &self,
+        features: &Features,
+        policy: i32,
+        models: &[&Arc<LiveModel>],
+        violations: &mut Violations,
+    ) -> Result<(), CallError> {
+        let limit = self.config.max_features;
+        if features.len() > limit {
+            let description = format!("has {} entries, at most {limit} are allowed", features.len());
+            return Err(Violation::new("features", "TOO_MANY", &description).into());
+        }
+        if convert::rejects_unknown(policy, violations) {
+            let names = features.keys().map(|name| (name.as_str(), 0));
+            convert::check_names(names, models, |name, _| convert::feature_path(name), violations);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! A real server on a free port of the loopback address, asked with the generated client.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
+
+mod batch; // PredictBatch
+mod errors; // every refusal, with its code and its field
+mod lifecycle; // health, reload, overload, shutdown
+mod models; // ModelService and reflection
+mod predict; // Predict and Explain
+mod support; // bundles made in code, and a server over them
