@@ -69,6 +69,63 @@ pub enum Monotone {
     Decreasing,
 }
 
+/// Values of a column that mean "nothing known": texts such as `NA`, and numbers such as `-1` written as texts. Blank always does.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
+pub struct MissingMarkers {
+    texts: Vec<String>,
+    /// The markers that are numbers, so that `-1` also catches `-1.0`.
+    numbers: Vec<f64>,
+}
+
+impl MissingMarkers {
+    /// The markers of a column that the task file says nothing about: [`DEFAULT_MISSING`].
+    pub fn usual() -> Self {
+        Self::from(DEFAULT_MISSING.map(str::to_owned).to_vec())
+    }
+
+    /// Whether any marker is a number.
+    pub fn has_numbers(&self) -> bool {
+        !self.numbers.is_empty()
+    }
+
+    /// The same markers without this text.
+    #[must_use]
+    pub fn without(self, text: &str) -> Self {
+        Self::from(self.texts.into_iter().filter(|marker| marker != text.trim()).collect::<Vec<_>>())
+    }
+
+    /// The markers as they were written.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// Whether a text means "nothing known".
+    pub fn is_text(&self, text: &str) -> bool {
+        let text = text.trim();
+        text.is_empty() || self.texts.iter().any(|marker| marker == text)
+    }
+
+    /// Whether a number means "nothing known".
+    pub fn is_number(&self, number: f64) -> bool {
+        self.numbers.contains(&number)
+    }
+}
+
+impl From<Vec<String>> for MissingMarkers {
+    fn from(texts: Vec<String>) -> Self {
+        let texts: Vec<String> = texts.iter().map(|marker| marker.trim().to_owned()).collect();
+        let numbers = texts.iter().filter_map(|marker| crate::value::parse_number(marker)).collect();
+        Self { texts, numbers }
+    }
+}
+
+impl From<MissingMarkers> for Vec<String> {
+    fn from(markers: MissingMarkers) -> Self {
+        markers.texts
+    }
+}
+
 /// One feature: its name, kind and what training saw of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,9 +137,9 @@ pub struct FeatureSpec {
     /// Category: the texts training saw often enough to learn from, in byte order; empty for other kinds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<String>,
-    /// Texts that mean "nothing known", beside blank.
+    /// What means "nothing known", beside blank.
     #[serde(default)]
-    pub missing: Vec<String>,
+    pub missing: MissingMarkers,
     /// The direction the prediction keeps as this feature grows, if one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monotone: Option<Monotone>,
@@ -107,7 +164,7 @@ impl FeatureSpec {
             name: name.to_owned(),
             kind,
             categories: Vec::new(),
-            missing: DEFAULT_MISSING.iter().map(|&marker| marker.to_owned()).collect(),
+            missing: MissingMarkers::usual(),
             monotone: None,
             min: None,
             max: None,
@@ -125,17 +182,6 @@ impl FeatureSpec {
     /// The position of a category, or none when training never saw it.
     pub fn category_index(&self, text: &str) -> Option<usize> {
         self.index.get(text).copied()
-    }
-
-    /// Whether a text means "nothing known": blank, or one of the markers.
-    pub fn is_missing_marker(&self, text: &str) -> bool {
-        let text = text.trim();
-        text.is_empty() || self.missing.iter().any(|marker| marker.trim() == text)
-    }
-
-    /// Whether a number is one of the missing markers, as `-1` or `999` may be.
-    pub fn is_missing_number(&self, number: f64) -> bool {
-        self.missing.iter().any(|marker| crate::value::parse_number(marker) == Some(number))
     }
 
     /// An encoded value as a person would write it: `missing`, the category's text, `yes`, `12.5`, `40 days`.

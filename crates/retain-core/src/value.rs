@@ -112,15 +112,19 @@ impl FeatureSpec {
     /// [`ValueError`] when the value is of another kind than the feature.
     pub fn encode(&self, value: FeatureValue<'_>, observed: Option<Day>) -> Result<(f64, ValueNote), ValueError> {
         let value = match value {
-            FeatureValue::Text(text) if self.is_missing_marker(text) => FeatureValue::Missing,
-            FeatureValue::Number(number) if self.is_missing_number(number) => FeatureValue::Missing,
+            FeatureValue::Text(text) if self.missing.is_text(text) => FeatureValue::Missing,
+            FeatureValue::Number(number) if self.missing.is_number(number) => FeatureValue::Missing,
             other => other,
         };
         if value == FeatureValue::Missing {
             return Ok((f64::NAN, ValueNote::Missing));
         }
         match self.kind {
-            ColumnKind::Number => encode_number(value).map(|number| self.with_range_note(number)),
+            ColumnKind::Number => match encode_number(value)? {
+                // `-1.0` in a text is the marker `-1` too.
+                number if self.missing.is_number(number) => Ok((f64::NAN, ValueNote::Missing)),
+                number => Ok(self.with_range_note(number)),
+            },
             ColumnKind::Boolean => encode_boolean(value).map(|yes| (f64::from(u8::from(yes)), ValueNote::Usual)),
             ColumnKind::Category => self.encode_category(value),
             ColumnKind::Date => encode_date(value, observed).map(|days| self.with_range_note(days)),
@@ -213,6 +217,16 @@ mod tests {
             let (value, note) = number.encode(FeatureValue::Text(text), None).unwrap();
             assert!(value.is_nan() && note == ValueNote::Missing, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_number_may_mean_missing_however_it_is_written() {
+        let mut number = spec(ColumnKind::Number);
+        number.missing = vec!["-1".to_owned()].into();
+        for value in [FeatureValue::Text("-1"), FeatureValue::Text("-1.0"), FeatureValue::Number(-1.0)] {
+            assert_eq!(number.encode(value, None).unwrap().1, ValueNote::Missing, "{value:?}");
+        }
+        assert!(number.encode(FeatureValue::Text("NA"), None).is_err(), "the task's markers replace the usual ones");
     }
 
     #[test]

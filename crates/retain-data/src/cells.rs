@@ -75,9 +75,9 @@ pub(crate) struct FeatureEncoder<'s> {
 
 impl<'s> FeatureEncoder<'s> {
     pub(crate) fn new(spec: &'s FeatureSpec) -> Self {
-        let plain_numbers = spec.kind == ColumnKind::Number && spec.missing.iter().all(|marker| parse_number(marker).is_none());
+        let plain_numbers = spec.kind == ColumnKind::Number && !spec.missing.has_numbers();
         let is_category = spec.kind == ColumnKind::Category;
-        let plain_categories = is_category && !spec.categories.iter().any(|category| spec.is_missing_marker(category));
+        let plain_categories = is_category && !spec.categories.iter().any(|category| spec.missing.is_text(category));
         Self { spec, plain_numbers, plain_categories, scratch: String::new() }
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn infer(
         return Ok(Inferred { kind, spec: None, warnings: vec![reason.unwrap_or_else(no_values)] });
     };
     let mut spec = FeatureSpec::new(name, kind);
-    spec.missing = profile.missing().to_vec();
+    spec.missing = profile.missing().clone();
     spec.monotone = monotone;
     if kind == ColumnKind::Category {
         let (categories, warning) = choose_categories(name, profile, hint.is_some(), n_rows);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use retain_core::{ColumnKind, FeatureSpec, parse_boolean, parse_number};
+use retain_core::{MissingMarkers, parse_boolean, parse_number};
 
 use crate::cells::Cells;
 use crate::error::DataError;
@@ -39,23 +39,20 @@ pub(crate) struct LabelReader {
     column: String,
     positive: String,
     positive_key: LabelKey,
-    markers: FeatureSpec,
+    markers: MissingMarkers,
     values: BTreeMap<String, (LabelKey, usize)>,
     overflowed: bool,
     pub(crate) n_missing: usize,
 }
 
 impl LabelReader {
-    pub(crate) fn new(column: &str, positive: &str, missing: Vec<String>) -> Self {
-        let mut markers = FeatureSpec::new(column, ColumnKind::Category);
-        markers.missing = missing;
-        // The positive label is a label, even when it reads like a marker.
-        markers.missing.retain(|marker| marker.trim() != positive.trim());
+    pub(crate) fn new(column: &str, positive: &str, missing: MissingMarkers) -> Self {
         Self {
             column: column.to_owned(),
             positive: positive.to_owned(),
             positive_key: LabelKey::of(positive),
-            markers,
+            // The positive label is a label, even when it reads like a marker.
+            markers: missing.without(positive),
             values: BTreeMap::new(),
             overflowed: false,
             n_missing: 0,
@@ -70,7 +67,7 @@ impl LabelReader {
             *count += 1;
             return Some(*key == self.positive_key);
         }
-        if self.markers.is_missing_marker(text) {
+        if self.markers.is_text(text) {
             self.n_missing += 1;
             return None;
         }

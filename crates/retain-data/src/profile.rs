@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use retain_core::{ColumnKind, DEFAULT_MISSING, Day, FeatureSpec, FeatureValue, parse_boolean, parse_number};
+use retain_core::{ColumnKind, Day, FeatureValue, MissingMarkers, parse_boolean, parse_number};
 
 use crate::cells::Cells;
 use crate::task::ColumnHint;
@@ -26,8 +26,7 @@ pub(crate) enum Class {
 /// Counts over the cells of one column.
 pub(crate) struct ColumnProfile {
     /// Has the missing markers that hold for the column.
-    markers: FeatureSpec,
-    number_markers: bool,
+    markers: MissingMarkers,
     /// The task wants texts even where the table has numbers.
     as_text: bool,
     counts: [usize; 5],
@@ -42,12 +41,9 @@ pub(crate) struct ColumnProfile {
 }
 
 impl ColumnProfile {
-    pub(crate) fn new(name: &str, hint: Option<&ColumnHint>) -> Self {
-        let mut markers = FeatureSpec::new(name, ColumnKind::Category);
-        markers.missing = missing_markers(hint);
+    pub(crate) fn new(hint: Option<&ColumnHint>) -> Self {
         Self {
-            number_markers: markers.missing.iter().any(|marker| parse_number(marker).is_some()),
-            markers,
+            markers: missing_markers(hint),
             as_text: hint.is_some_and(|hint| hint.kind == Some(ColumnKind::Category)),
             counts: [0; 5],
             texts: HashMap::new(),
@@ -108,8 +104,8 @@ impl ColumnProfile {
         self.latest
     }
 
-    pub(crate) fn missing(&self) -> &[String] {
-        &self.markers.missing
+    pub(crate) fn missing(&self) -> &MissingMarkers {
+        &self.markers
     }
 
     /// The texts and how often each occurs, most frequent first, equals in byte order.
@@ -137,7 +133,7 @@ impl ColumnProfile {
     }
 
     fn classify(&mut self, text: &str) -> Class {
-        if self.markers.is_missing_marker(text) {
+        if self.markers.is_text(text) {
             return Class::Missing;
         }
         if parse_number(text).is_some() {
@@ -156,7 +152,7 @@ impl ColumnProfile {
     }
 
     fn add_number(&mut self, number: f64) {
-        if self.number_markers && self.markers.is_missing_number(number) {
+        if self.markers.is_number(number) {
             self.counts[Class::Missing as usize] += 1;
         } else {
             self.add_distinct(number.to_bits(), Class::Number);
@@ -190,7 +186,6 @@ impl ColumnProfile {
 }
 
 /// The texts that mean "nothing known" in a column, beside blank: the task's, or else the usual ones.
-pub(crate) fn missing_markers(hint: Option<&ColumnHint>) -> Vec<String> {
-    let stated = hint.and_then(|hint| hint.missing.clone());
-    stated.unwrap_or_else(|| DEFAULT_MISSING.iter().map(|&marker| marker.to_owned()).collect())
+pub(crate) fn missing_markers(hint: Option<&ColumnHint>) -> MissingMarkers {
+    hint.and_then(|hint| hint.missing.clone()).map_or_else(MissingMarkers::usual, MissingMarkers::from)
 }

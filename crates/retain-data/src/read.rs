@@ -192,7 +192,7 @@ impl Survey {
         let used = |name: &String| !roles.exclude.contains(name);
         let idxs: Vec<usize> = (0..source.columns().len()).filter(|&idx| used(&source.columns()[idx])).collect();
         let names: Vec<String> = idxs.iter().map(|&idx| source.columns()[idx].clone()).collect();
-        let mut profiles: Vec<_> = names.iter().map(|name| ColumnProfile::new(name, task.columns.get(name))).collect();
+        let mut profiles: Vec<_> = names.iter().map(|name| ColumnProfile::new(task.columns.get(name))).collect();
         let target = names.iter().position(|name| *name == roles.target);
         let mut label = LabelReader::new(&roles.target, &roles.positive, missing_markers(task.columns.get(&roles.target)));
         let mut batches = source.batches(&idxs)?;

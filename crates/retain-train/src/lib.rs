@@ -1,5 +1,22 @@
 //! Learners, validation, calibration and selection; writes model bundles.
+//!
+//! [`train`] is the whole story: split, try every learner, choose on rows the fits did not see, judge, fit on all rows, bundle.
+//! The learners stand behind the [`Learner`] trait: [`learners`] holds those written against a package, [`boosting`] our own.
 
+pub mod boosting;
+mod bundle;
+mod calibration;
+mod card;
+mod draw;
 mod learner;
+pub mod learners;
+mod metrics_file;
+mod plan;
+mod reference;
+mod select;
+mod train;
 
 pub use learner::{Configuration, FitContext, FitError, Learner};
+pub use metrics_file::{Importance, LeaderboardRow, Measurement, MetricsFile};
+pub use reference::{Histogram, ReferenceFile};
+pub use train::{LEADERBOARD_METRICS, Progress, TrainError, TrainOptions, Trained, train};

@@ -16,7 +16,7 @@ fn schema() -> FeatureSchema {
     let mut word = FeatureSpec::new("word", ColumnKind::Category);
     word.set_categories(vec!["NA".into(), "x".into()]);
     let mut number = FeatureSpec::new("number", ColumnKind::Number);
-    number.missing.push("-1".into());
+    number.missing = vec!["-1".to_owned()].into();
     (number.min, number.max) = (Some(0.0), Some(5.0));
     let features = vec![word, number, FeatureSpec::new("date", ColumnKind::Date), FeatureSpec::new("flag", ColumnKind::Boolean)];
     FeatureSchema::new(features, None, "y".into(), "1".into(), None).unwrap()

@@ -106,6 +106,6 @@ fn feature_description(feature: &FeatureSpec) -> v1::FeatureDescription {
         min: feature.min,
         max: feature.max,
         typical_value: feature.typical.map(|typical| feature.display(typical)),
-        missing_markers: feature.missing.clone(),
+        missing_markers: feature.missing.texts().to_vec(),
     }
 }

@@ -1,0 +1,121 @@
+//! Puts a trained model and everything said about it into a bundle.
+
+use std::collections::BTreeMap;
+
+use retain_core::Day;
+use retain_data::{Dataset, TableReport, Task};
+use retain_eval::Labelled;
+use retain_score::{BUNDLE_FORMAT_VERSION, Bands, Bundle, DateRange, Manifest, Model};
+
+use crate::card::model_card;
+use crate::draw::draw_check_rows;
+use crate::metrics_file::MetricsFile;
+use crate::plan::Plan;
+use crate::reference::{ReferenceFile, sorted_present};
+use crate::select::Candidate;
+use crate::train::TrainError;
+
+/// Shares of customers above the bands' borders.
+const HIGH_SHARE: f64 = 0.10;
+const MEDIUM_SHARE: f64 = 0.30;
+
+pub(crate) struct BundleParts<'a> {
+    pub(crate) task: &'a Task,
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) report: &'a TableReport,
+    pub(crate) plan: &'a Plan,
+    pub(crate) candidate: &'a Candidate,
+    pub(crate) model: Model,
+    pub(crate) metrics: &'a MetricsFile,
+    /// The winner's predictions on the rows that judged it.
+    pub(crate) judged: &'a Labelled,
+    pub(crate) warnings: &'a [String],
+    pub(crate) seed: u64,
+}
+
+pub(crate) fn build_bundle(parts: &BundleParts<'_>) -> Result<Bundle, TrainError> {
+    let manifest = manifest(parts);
+    let observed = parts.dataset.observed.as_ref().and_then(|days| last(days)).or(parts.report.reference);
+    let check_rows = draw_check_rows(parts.dataset, &parts.model, observed, parts.seed)?;
+    let reference = ReferenceFile::new(parts.dataset, parts.judged.probability());
+    Ok(Bundle {
+        card: model_card(&manifest, parts),
+        manifest,
+        schema: parts.dataset.schema.clone(),
+        model: parts.model.clone(),
+        check_rows,
+        metrics: json_bytes(parts.metrics)?,
+        reference: json_bytes(&reference)?,
+        size_bytes: 0,
+    })
+}
+
+fn json_bytes(value: &impl serde::Serialize) -> Result<Vec<u8>, TrainError> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn manifest(parts: &BundleParts<'_>) -> Manifest {
+    let (task, dataset) = (parts.task, parts.dataset);
+    Manifest {
+        format_version: BUNDLE_FORMAT_VERSION,
+        name: task.name.clone(),
+        version: 1,
+        kind: task.kind,
+        definition: task.definition.clone(),
+        horizon_days: task.horizon_days,
+        lead_days: task.lead_days,
+        seed: parts.seed,
+        learner: parts.candidate.learner.name().to_owned(),
+        configuration: parts.candidate.settled.to_string(),
+        calibrator: parts.model.calibrator.name().to_owned(),
+        validation: parts.plan.description.clone(),
+        n_rows: dataset.n_rows() as u64,
+        n_positives: dataset.n_positives() as u64,
+        n_customers: dataset.n_groups() as u64,
+        observed: dataset
+            .observed
+            .as_ref()
+            .and_then(|days| Some(DateRange { from: first(days)?.to_string(), to: last(days)?.to_string() })),
+        reference_day: parts.report.reference.map(Day::days),
+        bands: bands(parts.judged.probability()),
+        data_sha256: parts.report.sha256.clone(),
+        schema_sha256: String::new(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        warnings: parts.warnings.to_vec(),
+        files: BTreeMap::new(),
+    }
+}
+
+fn first(days: &[f64]) -> Option<Day> {
+    days.iter().copied().min_by(f64::total_cmp).map(Day::from_days)
+}
+
+fn last(days: &[f64]) -> Option<Day> {
+    days.iter().copied().max_by(f64::total_cmp).map(Day::from_days)
+}
+
+/// Borders such that a tenth of the judged customers is high and two tenths are medium.
+fn bands(probabilities: &[f64]) -> Bands {
+    let sorted = sorted_present(probabilities);
+    let border = |share: f64| {
+        let above = (share * sorted.len() as f64).round() as usize;
+        sorted.get(sorted.len().saturating_sub(above.max(1))).copied().unwrap_or(1.0)
+    };
+    Bands { medium: border(MEDIUM_SHARE), high: border(HIGH_SHARE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_is_high_and_two_tenths_are_medium() {
+        let probabilities: Vec<f64> = (0..1000).map(|i| f64::from(i) / 1000.0).collect();
+        let bands = bands(&probabilities);
+        let count = |band| probabilities.iter().filter(|&&p| bands.of(p) == band).count();
+        assert_eq!(count(retain_score::Band::High), 100);
+        assert_eq!(count(retain_score::Band::Medium), 200);
+    }
+}

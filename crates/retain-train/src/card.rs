@@ -1,0 +1,213 @@
+//! `MODEL_CARD.md`, after Mitchell et al. (2019): every number in it is computed, none is written by hand.
+
+use std::fmt::Write;
+
+use retain_eval::{Evaluation, Metric};
+use retain_score::Manifest;
+
+use crate::bundle::BundleParts;
+use crate::metrics_file::{LeaderboardRow, Measurement};
+
+/// Features shown in the importance table.
+const N_IMPORTANT: usize = 15;
+
+pub(crate) fn model_card(manifest: &Manifest, parts: &BundleParts<'_>) -> String {
+    let mut card = String::new();
+    details(&mut card, manifest);
+    use_and_label(&mut card, manifest);
+    data(&mut card, manifest, parts);
+    measurement(&mut card, "Quality", &parts.metrics.validation);
+    if let Some(test) = &parts.metrics.test {
+        measurement(&mut card, "Quality on the test table", test);
+    }
+    leaderboard(&mut card, &parts.metrics.leaderboard);
+    importance(&mut card, parts);
+    limits(&mut card, manifest, parts);
+    card
+}
+
+/// Writing to a string cannot fail.
+macro_rules! put {
+    ($card:expr, $($text:tt)*) => { let _ = writeln!($card, $($text)*); };
+}
+
+fn details(card: &mut String, manifest: &Manifest) {
+    put!(card, "# Model card: {}\n", manifest.name);
+    put!(card, "| | |\n|---|---|");
+    put!(card, "| Predicts | {} within {} days{} |", manifest.kind, manifest.horizon_days, lead(manifest));
+    put!(card, "| Learner | {} ({}) |", manifest.learner, manifest.configuration);
+    put!(card, "| Calibration | {} |", manifest.calibrator);
+    put!(card, "| Seed | {} |", manifest.seed);
+    put!(card, "| Built by | retain {} |", manifest.tool_version);
+    put!(card, "| Training table, SHA-256 | `{}` |\n", manifest.data_sha256);
+}
+
+fn lead(manifest: &Manifest) -> String {
+    if manifest.lead_days == 0 {
+        String::new()
+    } else {
+        format!(", counted from {} days after the observation", manifest.lead_days)
+    }
+}
+
+fn use_and_label(card: &mut String, manifest: &Manifest) {
+    put!(card, "## Intended use\n");
+    put!(
+        card,
+        "Ranking customers by their risk and stating how large it is, so that people or rules decide whom to contact. Not for \
+        credit, employment, insurance or prices; and a high risk does not say that contacting the customer will help.\n"
+    );
+    put!(card, "## Label\n");
+    put!(card, "> {}\n", manifest.definition.replace('\n', "\n> "));
+}
+
+fn data(card: &mut String, manifest: &Manifest, parts: &BundleParts<'_>) {
+    let schema = &parts.dataset.schema;
+    let rate = manifest.n_positives as f64 / manifest.n_rows.max(1) as f64;
+    put!(card, "## Data\n");
+    put!(
+        card,
+        "{} rows of {} customers, {} positive ({:.2} %), {} features.",
+        manifest.n_rows,
+        manifest.n_customers,
+        manifest.n_positives,
+        100.0 * rate,
+        schema.n_features()
+    );
+    if let Some(observed) = &manifest.observed {
+        put!(card, "Observed from {} to {}.", observed.from, observed.to);
+    }
+    put!(card, "\n| feature | kind | missing | training range or categories |\n|---|---|---|---|");
+    for (feature, column) in schema.features.iter().zip(&parts.dataset.columns) {
+        let missing = column.iter().filter(|value| value.is_nan()).count();
+        let range = match (feature.min, feature.max) {
+            (Some(min), Some(max)) => format!("{min} to {max}"),
+            _ if feature.categories.is_empty() => "yes, no".to_owned(),
+            _ => format!("{} categories", feature.categories.len()),
+        };
+        put!(card, "| {} | {} | {missing} | {range} |", escaped(&feature.name), feature.kind);
+    }
+    put!(card, "\n## Validation\n\n{}.\n", manifest.validation);
+}
+
+/// A column name inside a table cell.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+fn measurement(card: &mut String, title: &str, measurement: &Measurement) {
+    let evaluation = &measurement.evaluation;
+    put!(card, "## {title}\n");
+    put!(card, "Measured on {}.", measurement.measured_on);
+    put!(
+        card,
+        "{} rows, {} positive; {:.0} % intervals from {} resamples of customers.\n",
+        evaluation.n_rows,
+        evaluation.n_positives,
+        100.0 * evaluation.confidence,
+        evaluation.resamples
+    );
+    put!(card, "| metric | model | base rate |\n|---|---|---|");
+    for measured in &evaluation.metrics {
+        put!(
+            card,
+            "| {} | {:.4} [{:.4}, {:.4}] | {} |",
+            measured.metric.name(),
+            measured.value,
+            measured.low,
+            measured.high,
+            value(&measurement.baseline, measured.metric)
+        );
+    }
+    put!(card, "\n| tenth of rows | mean prediction | observed rate |\n|---|---|---|");
+    for (position, bin) in measurement.calibration_table.iter().enumerate() {
+        put!(
+            card,
+            "| {} ({} rows) | {:.4} | {:.4} [{:.4}, {:.4}] |",
+            position + 1,
+            bin.n_rows,
+            bin.mean_prediction,
+            bin.observed.value,
+            bin.observed.low,
+            bin.observed.high
+        );
+    }
+    put!(card, "\n| riskiest | from probability | precision | share of leavers found | lift |\n|---|---|---|---|---|");
+    for row in &measurement.threshold_table {
+        let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+        put!(
+            card,
+            "| {:.0} % | {:.4} | {:.3} | {} | {} |",
+            100.0 * row.share,
+            row.threshold,
+            row.precision,
+            number(row.recall),
+            number(row.lift)
+        );
+    }
+    put!(card, "");
+}
+
+fn value(evaluation: &Evaluation, metric: Metric) -> String {
+    evaluation.get(metric).map_or("–".to_owned(), |measured| format!("{:.4}", measured.value))
+}
+
+fn leaderboard(card: &mut String, rows: &[LeaderboardRow]) {
+    put!(card, "## Learners tried\n");
+    put!(card, "| learner | settings | calibration | ROC AUC | log loss | |\n|---|---|---|---|---|---|");
+    for row in rows {
+        let mark = match (row.is_winner, row.is_tied) {
+            (true, _) => "bundled",
+            (false, true) => "cannot be told apart",
+            (false, false) => "",
+        };
+        let [auc, loss] = [Metric::RocAuc, Metric::LogLoss].map(|metric| value(&row.evaluation, metric));
+        put!(
+            card,
+            "| {} | {} (of {}) | {} | {auc} | {loss} | {mark} |",
+            row.learner,
+            row.configuration,
+            row.n_configurations,
+            row.calibrator
+        );
+    }
+    put!(card, "");
+}
+
+fn importance(card: &mut String, parts: &BundleParts<'_>) {
+    put!(card, "## What moves predictions\n");
+    put!(card, "Mean absolute contribution in log-odds: association, not effect.\n");
+    put!(card, "| feature | contribution |\n|---|---|");
+    for importance in parts.metrics.importance.iter().take(N_IMPORTANT) {
+        put!(card, "| {} | {:.4} |", escaped(&importance.feature), importance.mean_abs_contribution);
+    }
+    put!(card, "");
+}
+
+fn limits(card: &mut String, manifest: &Manifest, parts: &BundleParts<'_>) {
+    put!(card, "## Limits\n");
+    if parts.plan.test.is_none() {
+        put!(
+            card,
+            "- The rows have no dates: nothing here says how the model does on a later month. Its settings were chosen on the rows that \
+            it was measured on, which flatters it a little."
+        );
+    }
+    put!(
+        card,
+        "- If customers in the training table were already being retained, the model predicts what happens under that treatment."
+    );
+    put!(card, "- Values outside the training range and categories never seen are scored, and flagged in every answer.");
+    for warning in parts.warnings {
+        put!(card, "- {}", warning.replace('\n', " "));
+    }
+    put!(card, "\n## Reproduce\n");
+    put!(
+        card,
+        "`retain train` with the same task file, the table of the checksum above and `--seed {}` gives this bundle byte for byte on the same \
+        build and machine type. Bands: high from {:.4}, medium from {:.4}.",
+        manifest.seed,
+        manifest.bands.high,
+        manifest.bands.medium
+    );
+}

@@ -1,0 +1,137 @@
+//! `metrics.json`: how good the model is, beside the trivial baseline and the learners it was chosen from.
+
+use retain_data::Dataset;
+use retain_eval::{
+    BootstrapOptions, CalibrationBin, EvalError, Evaluation, Labelled, Metric, ThresholdRow, calibration_table, evaluate,
+    evaluate_base_rate, threshold_table,
+};
+use retain_score::{Engine, Model, ModelError};
+use serde::{Deserialize, Serialize};
+
+/// Rows whose contributions are averaged for the importance of features.
+const IMPORTANCE_ROWS: usize = 1_000;
+
+/// What stands in `metrics.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricsFile {
+    /// Layout of the file.
+    pub format_version: u32,
+    /// The model on the rows that judged it.
+    pub validation: Measurement,
+    /// The model on a table given for the purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Measurement>,
+    /// Every learner that was tried, best first.
+    pub leaderboard: Vec<LeaderboardRow>,
+    /// Mean absolute contribution per feature, largest first.
+    pub importance: Vec<Importance>,
+}
+
+/// One set of predictions, measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Which rows, in words.
+    pub measured_on: String,
+    /// The model.
+    pub evaluation: Evaluation,
+    /// The rate of positives among the training rows as everybody's probability, on the same rows.
+    pub baseline: Evaluation,
+    /// What was promised and what came, in tenths of the rows.
+    pub calibration_table: Vec<CalibrationBin>,
+    /// What lists of the riskiest customers hold.
+    pub threshold_table: Vec<ThresholdRow>,
+}
+
+/// A learner that was tried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeaderboardRow {
+    /// Its name.
+    pub learner: String,
+    /// The setting that did best.
+    pub configuration: String,
+    /// How many settings that one was chosen from.
+    pub n_configurations: usize,
+    /// The calibrator that did best.
+    pub calibrator: String,
+    /// Log loss that the choice was made by.
+    pub selection_log_loss: f64,
+    /// Whether this one was bundled.
+    pub is_winner: bool,
+    /// Whether the paired interval of its log loss against the winner's leaves open which is better.
+    pub is_tied: bool,
+    /// Its metrics.
+    pub evaluation: Evaluation,
+}
+
+/// How much a feature moves predictions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Importance {
+    /// The feature.
+    pub feature: String,
+    /// Mean absolute contribution in log-odds.
+    pub mean_abs_contribution: f64,
+}
+
+impl Measurement {
+    /// Metrics of both the model and the base rate.
+    fn new(measured_on: &str, labelled: &Labelled, base_rate: f64, options: &BootstrapOptions) -> Result<Self, EvalError> {
+        Ok(Self {
+            measured_on: measured_on.to_owned(),
+            evaluation: evaluate(labelled, &Metric::ALL, options),
+            baseline: evaluate_base_rate(labelled, base_rate, &Metric::ALL, options)?,
+            calibration_table: calibration_table(labelled, options.confidence),
+            threshold_table: threshold_table(labelled),
+        })
+    }
+}
+
+impl MetricsFile {
+    /// Measures predictions beside the base rate.
+    ///
+    /// # Errors
+    /// [`EvalError`] when `base_rate` is not a probability.
+    pub fn measure(
+        measured_on: &str,
+        labelled: &Labelled,
+        base_rate: f64,
+        options: &BootstrapOptions,
+    ) -> Result<Measurement, EvalError> {
+        Measurement::new(measured_on, labelled, base_rate, options)
+    }
+
+    pub(crate) fn new(
+        validation: Measurement,
+        leaderboard: Vec<LeaderboardRow>,
+        test: Option<Measurement>,
+        dataset: &Dataset,
+        model: &Model,
+    ) -> Result<Self, ModelError> {
+        Ok(Self { format_version: 1, validation, test, leaderboard, importance: importance(dataset, model)? })
+    }
+}
+
+/// Mean absolute contributions over rows spread evenly through the table.
+fn importance(dataset: &Dataset, model: &Model) -> Result<Vec<Importance>, ModelError> {
+    let engine = Engine::new(&model.margin, &dataset.schema)?;
+    let stride = dataset.n_rows().div_ceil(IMPORTANCE_ROWS).max(1);
+    let rows = dataset.rows(&(0..dataset.n_rows()).step_by(stride).collect::<Vec<_>>());
+    let mut sums = vec![0.0; dataset.n_features()];
+    for row in rows.in_order() {
+        for (sum, contribution) in sums.iter_mut().zip(engine.explain(row).contributions) {
+            *sum += contribution.abs();
+        }
+    }
+    let mut importance: Vec<Importance> = dataset
+        .schema
+        .features
+        .iter()
+        .zip(sums)
+        .map(|(feature, sum)| Importance {
+            feature: feature.name.clone(),
+            mean_abs_contribution: sum / rows.n_rows().max(1) as f64,
+        })
+        .collect();
+    // A stable sort: features of equal importance keep the order of the schema.
+    importance.sort_by(|a, b| b.mean_abs_contribution.total_cmp(&a.mean_abs_contribution));
+    Ok(importance)
+}
