@@ -1,0 +1,124 @@
+//! The command line: global flags, and the list of verbs.
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit::{Complaint, Exit};
+use crate::output::Output;
+use crate::verbs::{bench, data, evaluate, explain, gate, models, quickstart, score, serve, train};
+
+/// Predicts which customers will leave: trains, gates, serves and scores churn models.
+#[derive(Debug, Parser)]
+#[command(name = "retain", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 good, 1 internal error, 2 usage or configuration, 3 quality gate failed, 4 inconclusive, \
+5 data contract, 6 champion missing or incompatible, 7 latency, size or parity.";
+
+/// Flags that every verb takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// How results and errors are printed; junit and markdown are for `gate`
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, help_heading = "Global options")]
+    pub(crate) format: Format,
+    /// Print results and errors only: no progress, notes or warnings
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// Threads to compute with; the results do not depend on it [default: one per core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Global options")]
+    pub(crate) threads: Option<u16>,
+    /// Seed of all randomness; overrides the one in the task or gate file
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
+    pub(crate) seed: Option<u64>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs; errors are JSON too
+    Json,
+    /// `JUnit` XML
+    Junit,
+    /// Markdown
+    Markdown,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Train on the data that is built in, gate, publish, serve, and show calls to try
+    Quickstart(quickstart::Arguments),
+    /// Fit, calibrate and judge models on a feature table, and write the best as a bundle
+    Train(train::Arguments),
+    /// Measure a model on labelled rows, beside the trivial baseline
+    Evaluate(evaluate::Arguments),
+    /// Hold a model against a gate file: the check for continuous integration
+    Gate(gate::Arguments),
+    /// Score a table, row by row, in its order
+    Score(score::Arguments),
+    /// Say why one customer has the probability it has
+    Explain(explain::Arguments),
+    /// Answer gRPC calls
+    Serve(serve::Arguments),
+    /// Measure how fast a model answers
+    Bench(bench::Arguments),
+    /// The registry of published models
+    #[command(subcommand)]
+    Models(models::Command),
+    /// What is in a table
+    #[command(subcommand)]
+    Data(data::Command),
+}
+
+impl Verb {
+    pub(crate) fn run(&self, global: &Global, output: Output) -> Result<Exit> {
+        match self {
+            Self::Quickstart(arguments) => quickstart::run(arguments, global, output),
+            Self::Train(arguments) => train::run(arguments, global, output),
+            Self::Evaluate(arguments) => evaluate::run(arguments, global, output),
+            Self::Gate(arguments) => gate::run(arguments, global, output),
+            Self::Score(arguments) => score::run(arguments, output),
+            Self::Explain(arguments) => explain::run(arguments, output),
+            Self::Serve(arguments) => serve::run(arguments, output),
+            Self::Bench(arguments) => bench::run(arguments, global, output),
+            Self::Models(command) => models::run(command, output),
+            Self::Data(command) => data::run(command, output),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Quickstart(_) => "quickstart",
+            Self::Train(_) => "train",
+            Self::Evaluate(_) => "evaluate",
+            Self::Gate(_) => "gate",
+            Self::Score(_) => "score",
+            Self::Explain(_) => "explain",
+            Self::Serve(_) => "serve",
+            Self::Bench(_) => "bench",
+            Self::Models(_) => "models",
+            Self::Data(_) => "data",
+        }
+    }
+}
+
+impl Cli {
+    /// Checks what the parser cannot, and builds the pool of threads.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        if matches!(self.global.format, Format::Junit | Format::Markdown) && !matches!(self.verb, Verb::Gate(_)) {
+            let message = format!("`--format junit` and `--format markdown` are for `gate`, not for `{}`", self.verb.name());
+            return Err(Complaint::usage(message).hint("use `--format text` or `--format json`").into());
+        }
+        if let Some(threads) = self.global.threads {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads));
+            pool.build_global().with_context(|| format!("cannot start {threads} threads"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Writes scored rows as CSV or Parquet: the entity, `probability`, `reason_1 …`.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use arrow::array::{ArrayRef, Float64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+
+use crate::exit::Complaint;
+use crate::output::write_stdout;
+use crate::whole_file::WholeFile;
+
+/// Rows of a Parquet row group: what is held in memory before it is written.
+const ROW_GROUP_ROWS: usize = 65_536;
+
+/// One row of the result.
+pub(crate) struct ScoredRow {
+    /// None for a row that could not be scored.
+    pub(crate) probability: Option<f64>,
+    /// At most as many texts as there are reason columns, largest contribution first.
+    pub(crate) reasons: Vec<String>,
+}
+
+/// Where scored rows go.
+pub(crate) struct ScoreWriter {
+    columns: Vec<String>,
+    sink: Sink,
+}
+
+enum Sink {
+    Stdout,
+    Csv(File, WholeFile),
+    Parquet(Box<ArrowWriter<File>>, WholeFile),
+}
+
+impl ScoreWriter {
+    /// Begins the result at `path`: Parquet for `.parquet` and `.pq`, CSV for `.csv` and for devices; `-` is CSV on standard output.
+    pub(crate) fn create(path: &Path, entity: &str, n_reasons: usize) -> Result<Self> {
+        let mut columns = vec![entity.to_owned(), "probability".to_owned()];
+        columns.extend((1..=n_reasons).map(|position| format!("reason_{position}")));
+        if columns[1..].contains(&columns[0]) {
+            let message = format!("the entity column is called `{entity}`, and so is a column of the result");
+            return Err(Complaint::usage(message).hint("rename the entity column and train again").into());
+        }
+        let sink = Sink::create(path, &columns)?;
+        let mut writer = Self { columns, sink };
+        writer.write_header()?;
+        Ok(writer)
+    }
+
+    fn write_header(&mut self) -> Result<()> {
+        let header = self.columns.clone();
+        self.write_csv(|csv| csv.write_record(&header))
+    }
+
+    /// Adds rows; both slices have one entry per row.
+    pub(crate) fn write(&mut self, entity: &[String], rows: &[ScoredRow]) -> Result<()> {
+        let n_reasons = self.columns.len() - 2;
+        if let Sink::Parquet(writer, _) = &mut self.sink {
+            let batch = record_batch(&self.columns, entity, rows).context("cannot build the rows of the result")?;
+            return writer.write(&batch).context("cannot write the Parquet file");
+        }
+        self.write_csv(|csv| {
+            for (entity, row) in entity.iter().zip(rows) {
+                // `{:?}` is the shortest text that reads back to the same bits.
+                let probability = row.probability.map_or_else(String::new, |probability| format!("{probability:?}"));
+                let reason = |position: usize| row.reasons.get(position).map_or("", String::as_str);
+                let cells = [entity.as_str(), &probability].into_iter().chain((0..n_reasons).map(reason));
+                csv.write_record(cells)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Formats lines in memory and writes them at once; a Parquet file has none.
+    fn write_csv(&mut self, lines: impl FnOnce(&mut csv::Writer<Vec<u8>>) -> csv::Result<()>) -> Result<()> {
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        lines(&mut csv).context("cannot write CSV")?;
+        let bytes = csv.into_inner().context("cannot write CSV")?;
+        match &mut self.sink {
+            Sink::Stdout => write_stdout(&bytes),
+            Sink::Csv(file, _) => file.write_all(&bytes).context("cannot write the CSV file"),
+            Sink::Parquet(..) => Ok(()),
+        }
+    }
+
+    /// Completes the result and puts it in its place.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self.sink {
+            Sink::Stdout => Ok(()),
+            Sink::Csv(_, whole) => whole.commit(),
+            Sink::Parquet(writer, whole) => {
+                writer.close().context("cannot write the Parquet file")?;
+                whole.commit()
+            }
+        }
+    }
+}
+
+impl Sink {
+    fn create(path: &Path, columns: &[String]) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Stdout);
+        }
+        let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+        let is_device = path.exists() && !path.is_file() && !path.is_dir();
+        match extension.as_str() {
+            "parquet" | "pq" => {
+                let whole = WholeFile::create(path)?;
+                let compression = WriterProperties::builder().set_compression(Compression::SNAPPY);
+                let properties = compression.set_max_row_group_row_count(Some(ROW_GROUP_ROWS)).build();
+                let writer = ArrowWriter::try_new(whole.handle()?, Arc::new(schema(columns)), Some(properties));
+                Ok(Self::Parquet(Box::new(writer.context("cannot begin the Parquet file")?), whole))
+            }
+            "csv" => Self::csv(path),
+            _ if is_device => Self::csv(path),
+            _ => {
+                let message = format!("`--output {}` ends in neither `.csv` nor `.parquet`", path.display());
+                Err(Complaint::usage(message).hint("the ending chooses the format; `-` is CSV on standard output").into())
+            }
+        }
+    }
+
+    fn csv(path: &Path) -> Result<Self> {
+        let whole = WholeFile::create(path)?;
+        Ok(Self::Csv(whole.handle()?, whole))
+    }
+}
+
+fn schema(columns: &[String]) -> Schema {
+    let field = |(position, name): (usize, &String)| match position {
+        0 => Field::new(name, DataType::Utf8, false),
+        1 => Field::new(name, DataType::Float64, true),
+        _ => Field::new(name, DataType::Utf8, true),
+    };
+    Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>())
+}
+
+fn record_batch(columns: &[String], entity: &[String], rows: &[ScoredRow]) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let entity: StringArray = entity.iter().map(|name| Some(name.as_str())).collect();
+    let probability: Float64Array = rows.iter().map(|row| row.probability).collect();
+    let mut arrays: Vec<ArrayRef> = vec![Arc::new(entity), Arc::new(probability)];
+    for position in 0..columns.len() - 2 {
+        let reasons: StringArray = rows.iter().map(|row| row.reasons.get(position).map(String::as_str)).collect();
+        arrays.push(Arc::new(reasons));
+    }
+    RecordBatch::try_new(Arc::new(schema(columns)), arrays)
+}

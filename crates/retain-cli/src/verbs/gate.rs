@@ -1,0 +1,257 @@
+//! `retain gate`: a model held against a gate file, with a verdict that continuous integration can act on.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use arrow::util::display::array_value_to_string;
+use clap::Args;
+use retain_core::MissingMarkers;
+use retain_data::{Dataset, TableSource};
+use retain_eval::{
+    Champion, Evaluation, GateFile, GateInput, GateNeeds, GateReport, Labelled, ServingNumbers, SliceColumn, evaluate, gate,
+};
+use retain_score::Bundle;
+use retain_train::MetricsFile;
+
+use crate::cli::{Format, Global};
+use crate::exit::{Complaint, Exit};
+use crate::input::{base_rate, open_table, read_bundle, read_labelled_table, read_text, table_attempt};
+use crate::model_path::{ModelArguments, resolve};
+use crate::output::{Output, write_stdout};
+use crate::verbs::bench::serving_numbers;
+use crate::verbs::evaluate::predictions;
+use crate::whole_file::WholeFile;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The gate file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    model: ModelArguments,
+    /// The model in service now, named as `--model` is; needed for `non_inferiority` checks
+    #[arg(long, value_name = "MODEL")]
+    champion: Option<String>,
+    /// Labelled rows that training did not see; without them floors and ceilings are held against the bundle's own evaluation
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// End with 0 where the data is too thin for a verdict; the report says so
+    #[arg(long)]
+    allow_inconclusive: bool,
+    /// Also write the report to a file: `.json`, `.xml` (`JUnit`) or `.md`; may be given several times
+    #[arg(long, value_name = "FILE")]
+    report: Vec<PathBuf>,
+}
+
+/// The labelled rows and what models say of them.
+struct Evidence {
+    labelled: Labelled,
+    champion: Option<Vec<f64>>,
+    slice_columns: Vec<SliceColumn>,
+}
+
+pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Result<Exit> {
+    let formats = arguments.report.iter().map(|path| report_format(path)).collect::<Result<Vec<_>>>()?;
+    let file = read_gate_file(&arguments.config, global.seed)?;
+    let needs = file.needs();
+    refuse_without_data(&needs, arguments.data.is_some())?;
+    let bundle = read_bundle(&arguments.model.path()?)?;
+    let champion = arguments.champion.as_deref().map(|name| read_champion(name, arguments, &bundle)).transpose()?;
+
+    let source = arguments.data.as_deref().map(open_table).transpose()?;
+    let evidence = source.map(|source| evidence(&source, &bundle, champion.as_ref(), &needs, output)).transpose()?;
+    let report = judge(&file, &bundle, champion.as_ref(), evidence.as_ref(), arguments.allow_inconclusive)?;
+    print(&report, global.format, output)?;
+    for (path, format) in arguments.report.iter().zip(formats) {
+        write_report(path, &rendered(&report, format)?)?;
+    }
+    Ok(Exit::of_gate(report.exit_code()))
+}
+
+fn read_gate_file(path: &Path, seed: Option<u64>) -> Result<GateFile> {
+    let text = read_text(path, "gate file")?;
+    let mut file = GateFile::parse(&text).with_context(|| format!("the gate file `{}` is not usable", path.display()))?;
+    file.bootstrap.seed = seed.unwrap_or(file.bootstrap.seed);
+    Ok(file)
+}
+
+fn refuse_without_data(needs: &GateNeeds, has_data: bool) -> Result<()> {
+    if needs.data && !has_data {
+        let message = "[[non_inferiority]], [[beats]] and [[slice]] are measured on labelled rows, and there are none";
+        return Err(Complaint::usage(message).hint("give them with `--data FILE`").into());
+    }
+    Ok(())
+}
+
+/// Reads the champion; one that cannot be read, or that predicts something else, is no champion.
+fn read_champion(name: &str, arguments: &Arguments, bundle: &Bundle) -> Result<Bundle> {
+    let failed = |error| Complaint::new(Exit::CHAMPION, format!("the champion `{name}` is missing or damaged")).because(error);
+    let champion = resolve(name, &arguments.model.models).and_then(|path| read_bundle(&path)).map_err(failed)?;
+    let target = |bundle: &Bundle| {
+        let (manifest, schema) = (&bundle.manifest, &bundle.schema);
+        let (horizon, lead) = (manifest.horizon_days, manifest.lead_days);
+        format!("{}: `{}` = `{}`, horizon {horizon} days, lead {lead} days", manifest.kind, schema.target, schema.positive)
+    };
+    let (expected, found) = (target(bundle), target(&champion));
+    if expected != found {
+        let message = format!("the champion `{name}` predicts something else: found {found}; expected {expected}");
+        return Err(Complaint::new(Exit::CHAMPION, message).hint("compare models of one task").into());
+    }
+    Ok(champion)
+}
+
+fn evidence(
+    source: &TableSource,
+    bundle: &Bundle,
+    champion: Option<&Bundle>,
+    needs: &GateNeeds,
+    output: Output,
+) -> Result<Evidence> {
+    let dataset = read_labelled_table(source, bundle, output)?;
+    let champion = champion.map(|champion| champion_probabilities(source, champion, &dataset, output)).transpose()?;
+    Ok(Evidence {
+        labelled: predictions(bundle, &dataset)?,
+        champion,
+        slice_columns: slice_columns(source, bundle, &dataset, &needs.slice_columns)?,
+    })
+}
+
+/// The champion's predictions on the same rows, read by its own schema.
+fn champion_probabilities(source: &TableSource, champion: &Bundle, dataset: &Dataset, output: Output) -> Result<Vec<f64>> {
+    let name = champion.manifest.address();
+    let failed = |error| {
+        let message = format!("the champion `{name}` cannot read the table");
+        Complaint::new(Exit::CHAMPION, message).because(error).hint("the table needs the columns of both models")
+    };
+    let theirs = read_labelled_table(source, champion, output).map_err(failed)?;
+    if theirs.target != dataset.target {
+        let message = format!("the champion `{name}` sees other labels in the table than the model does");
+        return Err(Complaint::new(Exit::CHAMPION, message).into());
+    }
+    Ok(predictions(champion, &theirs)?.probability().to_vec())
+}
+
+/// The texts of the columns that make slices, for the rows that have a label.
+fn slice_columns(source: &TableSource, bundle: &Bundle, dataset: &Dataset, names: &[String]) -> Result<Vec<SliceColumn>> {
+    let target = source.column_idx(&bundle.schema.target);
+    let mut columns = Vec::new();
+    for name in names {
+        let (Some(idx), Some(target)) = (source.column_idx(name), target) else {
+            let complaint = Complaint::usage(format!("[[slice]] names the column `{name}`, and the table has none of that name"));
+            let near = retain_core::nearest(name, source.columns().iter().map(String::as_str));
+            let hint = near.map_or_else(|| "correct `by` in the gate file".to_owned(), |near| format!("did you mean `{near}`?"));
+            return Err(complaint.hint(hint).into());
+        };
+        columns.push(SliceColumn { name: name.clone(), labels: labelled_texts(source, idx, target)? });
+    }
+    let n_rows = dataset.n_rows();
+    match columns.iter().find(|column| column.labels.len() != n_rows) {
+        None => Ok(columns),
+        Some(column) => {
+            let message = format!("column `{}` has {} values for {n_rows} rows with a label", column.name, column.labels.len());
+            Err(Complaint::new(Exit::DATA, message).hint("the table may have changed while it was read").into())
+        }
+    }
+}
+
+/// One text per row whose label is not missing, as [`retain_data::read_labelled`] keeps them.
+fn labelled_texts(source: &TableSource, idx: usize, target: usize) -> Result<Vec<String>> {
+    let markers = MissingMarkers::usual();
+    let mut idxs = vec![idx.min(target), idx.max(target)];
+    idxs.dedup();
+    let place = |wanted: usize| usize::from(idxs.len() == 2 && wanted == idxs[1]);
+    let mut texts = Vec::new();
+    for batch in source.batches(&idxs)? {
+        let batch = batch.with_context(|| table_attempt(source.name()))?;
+        let text = |idx: usize, row: usize| array_value_to_string(batch.column(place(idx)), row);
+        for row in 0..batch.num_rows() {
+            if !markers.is_text(&text(target, row)?) {
+                let value = text(idx, row)?;
+                let value = value.trim();
+                texts.push(if markers.is_text(value) { "missing".to_owned() } else { value.to_owned() });
+            }
+        }
+    }
+    Ok(texts)
+}
+
+/// Measures what the file asks for and runs its checks.
+fn judge(
+    file: &GateFile,
+    bundle: &Bundle,
+    champion: Option<&Bundle>,
+    evidence: Option<&Evidence>,
+    allow_inconclusive: bool,
+) -> Result<GateReport> {
+    let needs = file.needs();
+    let evaluation = match evidence {
+        Some(evidence) => evaluate(&evidence.labelled, &needs.metrics, &file.bootstrap),
+        None => stored_evaluation(bundle)?,
+    };
+    let champion_name = champion.map(|champion| champion.manifest.address()).unwrap_or_default();
+    let probability = evidence.and_then(|evidence| evidence.champion.as_deref());
+    let measures_serving = needs.p99 || needs.model_size || needs.parity;
+    let input = GateInput {
+        model: bundle.manifest.name.as_str(),
+        version: bundle.manifest.version,
+        evaluation: &evaluation,
+        labelled: evidence.map(|evidence| &evidence.labelled),
+        champion: probability.map(|probability| Champion { name: &champion_name, probability }),
+        base_rate: Some(base_rate(bundle)),
+        slice_columns: evidence.map_or(&[], |evidence| &evidence.slice_columns),
+        serving: if measures_serving { serving_numbers(bundle)? } else { ServingNumbers::default() },
+        allow_inconclusive,
+    };
+    Ok(gate(file, &input)?)
+}
+
+/// The evaluation that training stored in the bundle: on rows its fits did not see.
+fn stored_evaluation(bundle: &Bundle) -> Result<Evaluation> {
+    let parsed: serde_json::Result<MetricsFile> = serde_json::from_slice(&bundle.metrics);
+    let metrics = parsed.map_err(|error| {
+        Complaint::new(Exit::DATA, "the bundle's metrics.json is not what `retain train` writes").because(error)
+    })?;
+    Ok(metrics.validation.evaluation)
+}
+
+/// Floors, ceilings and serving limits held against what a bundle says of itself.
+pub(crate) fn judge_by_stored(file: &GateFile, bundle: &Bundle) -> Result<GateReport> {
+    refuse_without_data(&file.needs(), false)?;
+    judge(file, bundle, None, None, false)
+}
+
+fn print(report: &GateReport, format: Format, output: Output) -> Result<()> {
+    match format {
+        Format::Text => output.text(&report.to_text()),
+        other => write_stdout(format!("{}\n", rendered(report, other)?.trim_end()).as_bytes()),
+    }
+}
+
+fn rendered(report: &GateReport, format: Format) -> Result<String> {
+    Ok(match format {
+        Format::Text => report.to_text(),
+        Format::Json => report.to_json().context("cannot write the report as JSON")?,
+        Format::Junit => report.to_junit(),
+        Format::Markdown => report.to_markdown(),
+    })
+}
+
+fn report_format(path: &Path) -> Result<Format> {
+    match path.extension().and_then(OsStr::to_str) {
+        Some("json") => Ok(Format::Json),
+        Some("xml") => Ok(Format::Junit),
+        Some("md") => Ok(Format::Markdown),
+        _ => {
+            let message = format!("`--report {}` ends in none of `.json`, `.xml` and `.md`", path.display());
+            Err(Complaint::usage(message).hint("the ending chooses the format").into())
+        }
+    }
+}
+
+fn write_report(path: &Path, text: &str) -> Result<()> {
+    let file = WholeFile::create(path)?;
+    file.handle()?.write_all(text.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
+    file.commit()
+}

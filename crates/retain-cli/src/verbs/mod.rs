@@ -1,0 +1,12 @@
+//! One file per verb: its arguments, and what it does with them.
+
+pub(crate) mod bench;
+pub(crate) mod data;
+pub(crate) mod evaluate;
+pub(crate) mod explain;
+pub(crate) mod gate;
+pub(crate) mod models;
+pub(crate) mod quickstart;
+pub(crate) mod score;
+pub(crate) mod serve;
+pub(crate) mod train;

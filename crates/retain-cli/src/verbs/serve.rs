@@ -1,0 +1,148 @@
+//! `retain serve`: the gRPC server, until it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use retain_server::{Config, LoadReport, Server, ServerError, ServerHandle};
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::Format;
+use crate::exit::{Complaint, Exit};
+use crate::input::{read_text, today};
+use crate::interrupt;
+use crate::output::Output;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The server file; flags override it
+    #[arg(long, value_name = "FILE", required_unless_present = "models")]
+    config: Option<PathBuf>,
+    /// Folder of published models
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
+    let config = read_config(arguments)?;
+    if !config.models.is_dir() {
+        let message = format!("there is no folder `{}` with published models", config.models.display());
+        let hint = "`retain models publish --model DIR --promote` makes one, `retain quickstart` an example";
+        return Err(Complaint::usage(message).hint(hint).into());
+    }
+    start_log(output, "info");
+    runtime()?.block_on(serve(config, output, |_| String::new()))
+}
+
+fn read_config(arguments: &Arguments) -> Result<Config> {
+    let mut config = match &arguments.config {
+        None => Config::new(&PathBuf::from("models"), today),
+        Some(path) => Config::parse(&read_text(path, "server file")?, today)
+            .with_context(|| format!("the server file `{}` is not usable", path.display()))?,
+    };
+    if let Some(models) = &arguments.models {
+        config.models.clone_from(models);
+    }
+    config.listen = arguments.listen.unwrap_or(config.listen);
+    Ok(config)
+}
+
+/// Logs to standard error; `RUST_LOG` chooses what instead of `level`, `--format json` makes every line JSON.
+pub(crate) fn start_log(output: Output, level: &str) {
+    let default = if output.is_quiet() { "error" } else { level };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // A log that was started before is as good.
+    let _ = if output.format() == Format::Json { log.json().try_init() } else { log.try_init() };
+}
+
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the server's threads")
+}
+
+/// Takes the address of the server.
+pub(crate) async fn bind(config: Config) -> Result<Server> {
+    let listen = config.listen;
+    Server::bind(config).await.map_err(|error| match error {
+        ServerError::Bind { .. } => {
+            let complaint = Complaint::usage(format!("the server cannot listen on `{listen}`")).because(error);
+            complaint.hint("another process may have the port: choose another with `--listen`, or port 0 for a free one").into()
+        }
+        other => anyhow::Error::new(other),
+    })
+}
+
+/// Serves until a signal comes; `advice` is printed below the address. A server with nothing to serve ends at once: later it would
+/// only be found by its clients.
+pub(crate) async fn serve(config: Config, output: Output, advice: impl FnOnce(SocketAddr) -> String) -> Result<Exit> {
+    let models = config.models.clone();
+    let server = bind(config).await?;
+    let address = server.local_addr();
+    let handle = server.handle();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut serving = tokio::spawn(server.serve(async {
+        tokio::select! {
+            () = interrupt::signal() => {}
+            _ = stopped => {}
+        }
+    }));
+    let loaded = tokio::select! {
+        loaded = handle.loaded() => loaded,
+        ended = &mut serving => return Ok(ended?.map(|()| Exit::GOOD)?),
+    };
+    if loaded.live.is_empty() {
+        let _ = stop.send(());
+        let _ = serving.await;
+        return Err(nothing_to_serve(&loaded, &models.display().to_string()).into());
+    }
+    output.text(&format!("listening on {address}\n{}\n{}", live_text(&loaded), advice(address)))?;
+    output.json(&json!({ "listen": address.to_string(), "models": live_names(&loaded) }))?;
+    watch_hangup(&handle)?;
+    serving.await??;
+    drop(stop);
+    Ok(Exit::GOOD)
+}
+
+fn live_names(loaded: &LoadReport) -> Vec<String> {
+    loaded.live.iter().map(|model| format!("{}/{}", model.name, model.version)).collect()
+}
+
+fn live_text(loaded: &LoadReport) -> String {
+    let line = |model: &retain_server::LoadedModel| format!("  {}/{} ({})", model.name, model.version, model.aliases.join(", "));
+    loaded.live.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn nothing_to_serve(loaded: &LoadReport, models: &str) -> Complaint {
+    let refused: Vec<String> = loaded
+        .refused
+        .iter()
+        .map(|refusal| {
+            let version = refusal.version.map_or_else(String::new, |version| format!("/{version}"));
+            format!("{}{version}: {}", refusal.name, refusal.reason)
+        })
+        .collect();
+    if refused.is_empty() {
+        let message = format!("no model in `{models}` has a champion, so there is nothing to serve");
+        return Complaint::usage(message).hint("`retain models promote NAME/VERSION` makes a version the champion");
+    }
+    let complaint = Complaint::new(Exit::DATA, format!("no model in `{models}` can be served"));
+    complaint.because(anyhow::anyhow!(refused.join("; "))).hint("`retain models verify` looks at every bundle")
+}
+
+/// A hang-up signal makes the server read its models again.
+#[cfg(unix)]
+fn watch_hangup(handle: &ServerHandle) -> Result<()> {
+    tokio::spawn(handle.reload_on_hangup().context("cannot listen for the hang-up signal")?);
+    Ok(())
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same signature as where the signal exists")]
+fn watch_hangup(_handle: &ServerHandle) -> Result<()> {
+    Ok(())
+}

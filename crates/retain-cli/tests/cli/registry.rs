@@ -1,0 +1,97 @@
+//! `models`, `serve` and `quickstart`: publishing, aliases, and answering.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use crate::support::{Folder, command, retain, trained};
+
+#[test]
+fn a_bundle_is_published_once_and_addressed() {
+    let folder = Folder::new();
+    let models = folder.path("models");
+    let publish = |more: &[&str]| {
+        let mut arguments = vec!["models", "publish", "--format", "json", "--model", &trained().model, "--models", &models];
+        arguments.extend(more);
+        retain(&arguments).expect(0).json()
+    };
+    assert_eq!(publish(&[])["is_new"], true);
+    let again = publish(&["--promote"]);
+    assert_eq!((&again["is_new"], &again["version"]), (&false.into(), &1.into()));
+
+    let list = retain(&["models", "list", "--format", "json", "--models", &models]).expect(0).json();
+    assert_eq!((&list[0]["version"], &list[0]["aliases"][0]), (&1.into(), &"champion".into()));
+    assert!(retain(&["models", "list", "--models", &models]).expect(0).stdout.contains("simulated/1"));
+    retain(&["models", "promote", "simulated/1", "--alias", "shadow", "--models", &models]).expect(0);
+    retain(&["models", "promote", "simulated/1", "--alias", "championn", "--models", &models]).expect(2).says("`champion`");
+    retain(&["models", "promote", "simulated/2", "--models", &models]).expect(2).says("no version 2");
+    retain(&["models", "verify", "--models", &models]).expect(0);
+
+    let published = format!("{models}/simulated");
+    for model in ["simulated", "simulated/1", "simulated@shadow", &published] {
+        let run = retain(&["models", "show", model, "--models", &models]).expect(0);
+        assert!(run.stdout.contains("simulated/1") && run.stdout.contains("# Model card"), "{}", run.stdout);
+    }
+    retain(&["models", "show", "simulatd", "--models", &models]).expect(2).says("did you mean `simulated`?");
+}
+
+#[test]
+fn an_address_that_is_taken_is_a_usage_error() {
+    let folder = Folder::new();
+    let models = folder.path("models");
+    retain(&["models", "publish", "--model", &trained().model, "--models", &models, "--promote"]).expect(0);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    retain(&["serve", "--models", &models, "--listen", &address]).expect(2).says("cannot listen").says("--listen");
+    retain(&["serve", "--models", &folder.path("nothing")]).expect(2).says("no folder");
+}
+
+#[cfg(unix)]
+#[test]
+fn serving_ends_with_0_when_asked_to_stop() {
+    let folder = Folder::new();
+    let models = folder.path("models");
+    retain(&["models", "publish", "--model", &trained().model, "--models", &models, "--promote"]).expect(0);
+    let mut server = command(&["serve", "--models", &models, "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    let mut stdout = BufReader::new(server.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    assert!(first.starts_with("listening on 127.0.0.1:"), "{first}");
+    let stopped = std::process::Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    let mut stderr = String::new();
+    server.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{stderr}");
+}
+
+#[test]
+fn usage_errors_end_with_2() {
+    for arguments in
+        [&["trian"][..], &[], &["score"], &["models", "list", "--format", "junit"], &["models", "list", "--threads", "0"]]
+    {
+        retain(arguments).expect(2);
+    }
+    retain(&["--help"]).expect(0);
+    retain(&["--version"]).expect(0);
+}
+
+/// The slowest test: it trains on the whole built-in table, as a newcomer's first minute does.
+#[test]
+fn quickstart_goes_from_the_table_to_an_answer_over_a_socket() {
+    let folder = Folder::new();
+    let models = folder.path("models");
+    let json = retain(&["quickstart", "--once", "--format", "json", "--models", &models]).expect(0).json();
+    let answers = &json["answers"];
+    assert_eq!((&answers["health"], &json["version"], &json["is_new"]), (&"SERVING".into(), &1.into(), &true.into()));
+    let prediction = &answers["predict"]["predictions"][0];
+    assert_eq!((prediction["model"].as_str(), prediction["reasons"].as_array().unwrap().len()), (Some("telco-churn/1"), 5));
+    // The customer of the single call is the first of the batch as well.
+    assert_eq!(answers["predict_batch"][0]["probability"], prediction["probability"]);
+    assert_eq!(folder.names(), ["models"]);
+    let entries = std::fs::read_dir(&models).unwrap().count();
+    assert_eq!(entries, 1, "the draft of the bundle was left in {models}");
+}
