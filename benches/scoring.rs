@@ -46,8 +46,10 @@ fn encode(criterion: &mut Criterion) {
     let scorer = champion();
     let schema = scorer.schema();
     let rows = telco(&scorer);
-    let texts: Vec<Vec<String>> =
-        rows.in_order().map(|row| schema.features.iter().zip(row).map(|(feature, &value)| text_of(feature, value)).collect()).collect();
+    let texts: Vec<Vec<String>> = rows
+        .in_order()
+        .map(|row| schema.features.iter().zip(row).map(|(feature, &value)| text_of(feature, value)).collect())
+        .collect();
     let mut encoded = vec![0.0; schema.n_features()];
     let mut next = (0..texts.len()).cycle();
     criterion.bench_function("score/single_from_text", |bencher| {

@@ -58,7 +58,8 @@ async fn start() -> (RunningServer, Channel) {
     let mut config = Config::new(&root().join("models"), || Day::from_days(20_000.0));
     config.listen = "127.0.0.1:0".parse().unwrap();
     let server = Server::bind(config).await.unwrap().spawn().await;
-    let channel = Channel::from_shared(format!("http://{}", server.local_addr())).unwrap().tcp_nodelay(true).connect().await.unwrap();
+    let channel =
+        Channel::from_shared(format!("http://{}", server.local_addr())).unwrap().tcp_nodelay(true).connect().await.unwrap();
     (server, channel)
 }
 
@@ -70,7 +71,8 @@ async fn timed(channels: &[Channel], requests: &[PredictRequest], n_calls: u64, 
     for (position, channel) in channels.iter().enumerate() {
         let share = n_calls / n_clients + u64::from((position as u64) < n_calls % n_clients);
         let first = offset + position * 977;
-        let mine: Vec<PredictRequest> = (0..share as usize).map(|call| requests[(first + call) % requests.len()].clone()).collect();
+        let mine: Vec<PredictRequest> =
+            (0..share as usize).map(|call| requests[(first + call) % requests.len()].clone()).collect();
         let mut client = PredictionServiceClient::new(channel.clone());
         tasks.push(async move {
             for request in mine {

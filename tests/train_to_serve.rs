@@ -26,7 +26,7 @@ pub(crate) fn read(csv: &str, task: &Task) -> Training {
 }
 
 pub(crate) fn trained(task: &Task, training: &Training) -> Trained {
-    let options = TrainOptions { seed: task.seed, started: Instant::now(), budget: Duration::from_secs(600), resamples: 100 };
+    let options = TrainOptions { seed: task.seed, started: Instant::now(), budget: Duration::from_mins(10), resamples: 100 };
     train(task, &training.dataset, &training.report, None, &options, &|_, _, _| ()).unwrap()
 }
 

@@ -52,7 +52,8 @@ fn labels_without_a_pattern_give_no_better_than_the_base_rate() {
     for (position, line) in lines[1..].iter_mut().enumerate() {
         line.1.clone_from(&labels[(position * 619 + 311) % labels.len()]);
     }
-    let csv: String = lines.iter().map(|(features, label)| format!("{features},{label}\n")).collect();
+    let lines: Vec<String> = lines.iter().map(|(features, label)| format!("{features},{label}")).collect();
+    let csv = lines.join("\n");
     let task = learners(TASK, r#"["logistic", "boosting"]"#);
     let trained = trained(&task, &read(&csv, &task));
     let auc = trained.metrics.validation.evaluation.get(Metric::RocAuc).unwrap();
