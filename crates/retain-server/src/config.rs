@@ -13,21 +13,24 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of published models. Default `models`, in the working directory.
     pub models: PathBuf,
-    /// Largest `Predict`, `Explain` or `ModelService` request in bytes. Default 4 MiB, some 50,000 features.
+    /// Largest `Predict` or `Explain` request in bytes. Default 1 MiB, 10,000 features of a hundred bytes each; as many as are in flight
+    /// may be half read.
     pub max_message_bytes: usize,
-    /// Largest `PredictBatch` request in bytes. Default 16 MiB: 10,000 rows of 200 numbers. Numbers take their own size in memory,
-    /// short texts a dozen times it, and a hostile message of nothing but empty columns forty times it; all of that times
-    /// `max_batches_in_flight`.
+    /// Largest `PredictBatch` request in bytes. Default 16 MiB: 10,000 rows of 200 numbers. As many as are in flight are held as they
+    /// came; as many as there are processors are decoded, where short texts take some seven times their bytes. A message that would take
+    /// more than eight times this limit is refused.
     pub max_batch_bytes: usize,
     /// Most rows in one `PredictBatch`. Default 10,000.
     pub max_batch_rows: usize,
     /// Most features in one request, known or not. Default 10,000.
     pub max_features: usize,
-    /// Most calls in flight, `PredictBatch` aside; one more is refused with `RESOURCE_EXHAUSTED` before its body is read. Default 1,024.
+    /// Most connections at once; more wait until one ends. Each is an open file. Default 900: systems often allow a process 1,024 files.
+    pub max_connections: usize,
+    /// Most `Predict` and `Explain` calls in flight; one more is refused with `RESOURCE_EXHAUSTED` before its body is read. Default 1,024.
     pub max_in_flight: usize,
-    /// Most `PredictBatch` calls in flight, of which as many are worked on as there are processors. Default 4.
+    /// Most `PredictBatch` calls in flight, until their answers have been sent; as many are worked on as there are processors. Default 4.
     pub max_batches_in_flight: usize,
-    /// Longest that one call may take, reading its request included. Default 30 seconds.
+    /// Longest that one call may take, reading its request included; as long again may the sending of a large answer. Default 30 seconds.
     pub request_seconds: u64,
     /// Longest that calls in flight may take after the server was told to stop. Default 20 seconds.
     pub drain_seconds: u64,
@@ -74,13 +77,14 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "listen",
     "models",
     "max_message_bytes",
     "max_batch_bytes",
     "max_batch_rows",
     "max_features",
+    "max_connections",
     "max_in_flight",
     "max_batches_in_flight",
     "request_seconds",
@@ -97,6 +101,7 @@ struct File {
     max_batch_bytes: Option<u64>,
     max_batch_rows: Option<u64>,
     max_features: Option<u64>,
+    max_connections: Option<u64>,
     max_in_flight: Option<u64>,
     max_batches_in_flight: Option<u64>,
     request_seconds: Option<u64>,
@@ -110,10 +115,11 @@ impl Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
             models: models.to_owned(),
-            max_message_bytes: 4 << 20,
+            max_message_bytes: 1 << 20,
             max_batch_bytes: 16 << 20,
             max_batch_rows: 10_000,
             max_features: 10_000,
+            max_connections: 900,
             max_in_flight: 1_024,
             max_batches_in_flight: 4,
             request_seconds: 30,
@@ -148,6 +154,7 @@ impl Config {
             (&mut self.max_batch_bytes, "max_batch_bytes", file.max_batch_bytes),
             (&mut self.max_batch_rows, "max_batch_rows", file.max_batch_rows),
             (&mut self.max_features, "max_features", file.max_features),
+            (&mut self.max_connections, "max_connections", file.max_connections),
             (&mut self.max_in_flight, "max_in_flight", file.max_in_flight),
             (&mut self.max_batches_in_flight, "max_batches_in_flight", file.max_batches_in_flight),
         ] {
@@ -202,11 +209,12 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let all = "listen = \"0.0.0.0:1\"\nmodels = \"m\"\nmax_message_bytes = 2\nmax_batch_bytes = 3\nmax_batch_rows = 4\n\
-                   max_features = 5\nmax_in_flight = 6\nmax_batches_in_flight = 7\nrequest_seconds = 8\ndrain_seconds = 0\nreflection = false";
+                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nrequest_seconds = 8\ndrain_seconds = 0\nreflection = false";
         let config = parse(all).unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.models.as_path()), ("0.0.0.0:1", Path::new("m")));
         assert_eq!((config.max_message_bytes, config.max_batch_bytes, config.max_batch_rows), (2, 3, 4));
         assert_eq!((config.max_features, config.max_in_flight, config.max_batches_in_flight), (5, 6, 7));
+        assert_eq!(config.max_connections, 9);
         assert_eq!((config.request_seconds, config.drain_seconds, config.reflection), (8, 0, false));
     }
 

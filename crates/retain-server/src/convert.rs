@@ -42,7 +42,9 @@ pub(crate) fn observed_at(timestamp: Option<&Timestamp>, violations: &mut Violat
     if TIMESTAMP_SECONDS.contains(seconds) && (0..1_000_000_000).contains(nanos) {
         return Some(Day::from_seconds(*seconds as f64 + f64::from(*nanos) * 1e-9));
     }
-    violations.push(|| Violation::new("observed_at", "INVALID_TIMESTAMP", "should lie in the years 1 to 9999"));
+    violations.push(|| {
+        Violation::new("observed_at", "INVALID_TIMESTAMP", "should lie in the years 1 to 9999, nanos from 0 to 999999999")
+    });
     None
 }
 

@@ -2,16 +2,19 @@
 //!
 //! [`Server::bind`] takes a [`Config`] and a place on the network, [`Server::serve`] answers until it is told to stop. Between
 //! them a request goes `routes` (admission) → `service` or `model_service` (one call) → `convert` (wire to domain and back) →
-//! [`retain_score::Scorer`]; `models` holds the live set and swaps it, `status` is the only map from errors to gRPC codes.
+//! [`retain_score::Scorer`]; `PredictBatch` goes through `batch` and `weigh`, because it may be large; `models` holds the live set and swaps it, `status` is the only map from errors to gRPC codes.
 //!
 //! The clock enters through [`Config::now`]; signals are the binary's, which may hand them over with
 //! [`ServerHandle::reload_on_hangup`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
 
+mod answers;
+mod batch;
 mod config;
 mod convert;
 mod health;
+mod incoming;
 mod model_service;
 mod models;
 mod routes;
@@ -19,6 +22,7 @@ mod server;
 mod service;
 mod status;
 mod text;
+mod weigh;
 
 pub use config::{Config, ConfigError};
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};

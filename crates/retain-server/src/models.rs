@@ -1,7 +1,9 @@
-//! The live set: which versions answer, under which aliases, and how it is read and swapped.
+//! The live set: which versions answer, under which aliases, and how it is read and swapped. `versions` does so for one model.
 //!
 //! Live are the versions that an alias points at; a version without an alias is published, but not served. A set is read, verified
 //! and warmed up off the I/O threads and then swapped in whole, so that a call sees one set from beginning to end.
+
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,42 +11,18 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use retain_core::{ModelAddress, ModelName, VersionSelector, nearest};
-use retain_score::{Aliases, Bundle, BundleError, CheckRows, Manifest, ModelError, Registry, RegistryError, Scorer};
+use retain_score::{Registry, RegistryError};
 use tokio::sync::{Mutex, watch};
 
 use crate::health::Health;
-use crate::status::{CallError, Violation};
-use crate::text::{chain, printable};
+use crate::status::{CallError, Violation, check_count};
+use crate::text::chain;
+
+use versions::aliases_file;
+pub(crate) use versions::{LiveModel, LiveVersions};
 
 /// Most models that one request may name.
-const MAX_ADDRESSES: usize = 100;
-
-/// A version that answers.
-#[derive(Debug)]
-pub(crate) struct LiveModel {
-    pub(crate) scorer: Scorer,
-    /// `metrics.json` as it stands in the bundle.
-    pub(crate) metrics_json: String,
-    /// `MODEL_CARD.md` as it stands in the bundle.
-    pub(crate) card: String,
-    /// Whether rows need a day of observation; the schema would have to be walked to know.
-    pub(crate) has_dates: bool,
-}
-
-/// One model: its versions that answer, and what else was found of it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct LiveVersions {
-    /// Versions that answer.
-    pub(crate) versions: BTreeMap<u32, Arc<LiveModel>>,
-    /// Where the aliases point, as this server answers them; all targets stand in `versions`.
-    pub(crate) aliases: Aliases,
-    /// Where the registry points them; elsewhere than `aliases` where that was refused.
-    wanted: Aliases,
-    /// All versions in the registry, rising.
-    pub(crate) published: Vec<u32>,
-    /// What was refused when the registry was read.
-    pub(crate) refused: Vec<Refusal>,
-}
+pub(crate) const MAX_ADDRESSES: usize = 100;
 
 /// All models, as of one reading of the registry.
 #[derive(Debug, Default)]
@@ -106,17 +84,6 @@ pub enum ReloadError {
     BrokeOff,
 }
 
-/// Why one version is refused.
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    #[error("the bundle says that it is `{found}`")]
-    Misplaced { found: String },
-}
-
 /// The live set and the registry it came from.
 #[derive(Debug)]
 pub(crate) struct Models {
@@ -173,7 +140,7 @@ impl Models {
         let result = read.await.unwrap_or(Err(ReloadError::BrokeOff));
         match &result {
             Ok(set) => {
-                set.log();
+                set.log(&self.live());
                 self.live.store(set.clone());
             }
             Err(error) => tracing::error!(reason = chain(error), "models stay as they were"),
@@ -187,7 +154,7 @@ impl Models {
 impl LiveSet {
     /// Reads and verifies everything that an alias points at; what is refused stays as it was `before`.
     fn read(registry: &Registry, before: &Self) -> Result<Arc<Self>, ReloadError> {
-        let names = registry.names()?;
+        let names = names(registry)?;
         if names.is_empty() && !before.by_name.is_empty() {
             return Err(ReloadError::Empty { root: registry.root().to_owned() });
         }
@@ -207,10 +174,7 @@ impl LiveSet {
         if addresses.is_empty() {
             return self.require_champion().map(|champions| champions.iter().collect());
         }
-        if addresses.len() > MAX_ADDRESSES {
-            let description = format!("names {} models, at most {MAX_ADDRESSES} are allowed", addresses.len());
-            return Err(Violation::new("models", "TOO_MANY_MODELS", &description).into());
-        }
+        check_count("models", addresses.len(), MAX_ADDRESSES)?;
         let mut selected: Vec<&Arc<LiveModel>> = Vec::with_capacity(addresses.len());
         for (position, address) in addresses.iter().enumerate() {
             let model = self.find(address, || format!("models[{position}]"))?;
@@ -282,7 +246,8 @@ impl LiveSet {
         })
     }
 
-    fn log(&self) {
+    /// What changed `before` this reading matters most where nothing failed: a model that stopped to answer.
+    fn log(&self, before: &Self) {
         let report = self.report();
         for model in &report.live {
             let aliases = model.aliases.join(",");
@@ -291,113 +256,24 @@ impl LiveSet {
         for refusal in &report.refused {
             tracing::error!(model.name = refusal.name, model.version = refusal.version, reason = refusal.reason, "model refused");
         }
+        for name in before.champions.iter().map(|model| &model.scorer.manifest().name) {
+            if self.by_name.get(name).is_none_or(|versions| versions.by_alias("champion").is_none()) {
+                tracing::warn!(model.name = name.as_str(), "model has no champion any more");
+            }
+        }
         if report.live.is_empty() {
             tracing::warn!("no model is live");
         }
     }
 }
 
-impl LiveVersions {
-    fn read(registry: &Registry, name: &ModelName, before: &Self) -> Self {
-        let found = registry.aliases(name).and_then(|aliases| Ok((aliases, registry.versions(name)?)));
-        let (wanted, published) = match found {
-            Ok(found) => found,
-            Err(error) => {
-                let refusal = Refusal { name: name.to_string(), version: None, reason: chain(&error) };
-                return Self { refused: vec![refusal], ..before.clone() };
-            }
-        };
-        let mut read = Self { published, wanted: wanted.clone(), ..Self::default() };
-        for version in wanted.values().copied().collect::<BTreeSet<_>>() {
-            match LiveModel::open(registry, name, version) {
-                Ok(model) => {
-                    read.versions.insert(version, Arc::new(model));
-                }
-                Err(error) => {
-                    read.refused.push(Refusal { name: name.to_string(), version: Some(version), reason: chain(&error) });
-                }
-            }
-        }
-        for (alias, version) in wanted {
-            read.point(alias, version, before);
-        }
-        read
+/// The models that have a version, and those that should have: a folder with aliases whose bundles have lost their manifests.
+fn names(registry: &Registry) -> Result<BTreeSet<ModelName>, RegistryError> {
+    let mut names: BTreeSet<ModelName> = registry.names()?.into_iter().collect();
+    // The registry has just read this folder; if it is gone now, there is nothing to add.
+    for entry in std::fs::read_dir(registry.root()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_str().and_then(|name| ModelName::new(name).ok());
+        names.extend(name.filter(|name| aliases_file(registry, name).is_file()));
     }
-
-    /// Points an alias at its version, or where it was refused, at what the alias meant before.
-    fn point(&mut self, alias: String, version: u32, before: &Self) {
-        if self.versions.contains_key(&version) {
-            self.aliases.insert(alias, version);
-            return;
-        }
-        // The version's files may have been damaged after it was loaded: then what is in memory is still sound.
-        let fallback = if before.versions.contains_key(&version) { Some(version) } else { before.aliases.get(&alias).copied() };
-        if let Some((version, model)) = fallback.and_then(|version| Some((version, before.versions.get(&version)?))) {
-            self.versions.entry(version).or_insert_with(|| model.clone());
-            self.aliases.insert(alias, version);
-        }
-    }
-
-    fn by_alias(&self, alias: &str) -> Option<&Arc<LiveModel>> {
-        self.versions.get(self.aliases.get(alias)?)
-    }
-
-    /// The aliases that this server answers with a version.
-    pub(crate) fn aliases_of(&self, version: u32) -> Vec<String> {
-        self.aliases.iter().filter(|(_, target)| **target == version).map(|(alias, _)| alias.clone()).collect()
-    }
-
-    /// Why a version was refused, if it was.
-    pub(crate) fn refusal_of(&self, version: u32) -> Option<&Refusal> {
-        self.refused.iter().find(|refusal| refusal.version == Some(version))
-    }
-
-    /// Why nothing answers to this address: a description when there is no such thing, an error when there is but it was refused.
-    fn why_not(&self, address: &ModelAddress) -> Result<String, CallError> {
-        let refused = |version: u32| CallError::NotLoaded {
-            description: format!("`{}/{version}` was refused when it was loaded; see ListModels", address.name),
-        };
-        match &address.selector {
-            VersionSelector::Version(version) if self.refusal_of(*version).is_some() => Err(refused(*version)),
-            VersionSelector::Version(version) if self.published.contains(version) => {
-                Ok(format!("`{address}`, which is published but not served: no alias points at it"))
-            }
-            VersionSelector::Version(_) => Ok(format!("`{address}`, which is not published")),
-            VersionSelector::Alias(alias) if self.wanted.contains_key(alias) => Err(refused(self.wanted[alias])),
-            VersionSelector::Alias(_) if self.refused.iter().any(|refusal| refusal.version.is_none()) => {
-                Err(CallError::NotLoaded { description: format!("the aliases of `{}` could not be read", address.name) })
-            }
-            VersionSelector::Alias(alias) => {
-                let known = self.aliases.keys().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
-                let known = if known.is_empty() { "none".to_owned() } else { known };
-                Ok(format!("the alias `{alias}`, which `{}` does not have; it has {}", address.name, printable(&known, 80)))
-            }
-        }
-    }
-}
-
-impl LiveModel {
-    fn open(registry: &Registry, name: &ModelName, version: u32) -> Result<Self, OpenError> {
-        let bundle = Bundle::read(&registry.path(name, version))?;
-        let Manifest { name: found_name, version: found_version, .. } = &bundle.manifest;
-        if (found_name, *found_version) != (name, version) {
-            return Err(OpenError::Misplaced { found: bundle.manifest.address() });
-        }
-        let scorer = Scorer::new(bundle.manifest, bundle.schema, &bundle.model)?;
-        warm_up(&scorer, &bundle.check_rows);
-        let metrics_json = String::from_utf8_lossy(&bundle.metrics).into_owned();
-        Ok(Self { has_dates: scorer.schema().has_dates(), scorer, metrics_json, card: bundle.card })
-    }
-}
-
-/// Brings the model into the caches before its first caller waits for it.
-fn warm_up(scorer: &Scorer, check_rows: &CheckRows) {
-    // The rows gave their answers a moment ago, when the bundle was read; here only the touching counts.
-    let rows: Vec<_> = check_rows.rows.iter().filter_map(|row| row.encode(scorer.schema()).ok()).collect();
-    for row in &rows {
-        std::hint::black_box(scorer.predict(row));
-    }
-    if let Some(row) = rows.first() {
-        std::hint::black_box(scorer.explain(row));
-    }
+    Ok(names)
 }

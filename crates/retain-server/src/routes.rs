@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 
-use crate::status::CallError;
+use crate::answers::keep_until_sent;
+use crate::status::{CallError, explain_refusal};
 
 type Answer = BoxFuture<http::Response<Body>, Infallible>;
 
@@ -27,11 +28,20 @@ pub(crate) struct Routes {
     deadline: Duration,
 }
 
+/// How many calls a route takes at once, and until when a call counts.
+pub(crate) enum Admission {
+    /// As many as come.
+    Free,
+    /// So many, until their answers begin: these are small.
+    UntilAnswered(Arc<Semaphore>),
+    /// So many, until their answers have been sent: these may be large.
+    UntilSent(Arc<Semaphore>),
+}
+
 struct Route {
-    /// Beginning of the path: `/retain.v1.ModelService/`, or with a method for one method alone.
-    prefix: String,
-    /// Calls in flight that this route has room for; none: as many as come.
-    admission: Option<Arc<Semaphore>>,
+    /// `/retain.v1.ModelService/` for all methods of a service, without a slash at the end for one method alone.
+    path: String,
+    admission: Admission,
     call: Box<dyn Fn(http::Request<Body>) -> Answer + Send + Sync>,
 }
 
@@ -41,17 +51,33 @@ impl Routes {
         Self { routes: Arc::default(), deadline }
     }
 
-    /// Adds a service for the paths that begin with `prefix`; of several that fit, the first one added answers.
-    pub(crate) fn add<S>(mut self, prefix: String, admission: Option<Arc<Semaphore>>, service: S) -> Self
+    /// Adds a service for a path, or for all paths below one that ends with a slash; of several that fit, the first one added answers.
+    pub(crate) fn add<S>(mut self, path: String, admission: Admission, service: S) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future = Answer>,
         S: Clone + Send + Sync + 'static,
     {
         let call = Box::new(move |request| service.clone().call(request));
         if let Some(routes) = Arc::get_mut(&mut self.routes) {
-            routes.push(Route { prefix, admission, call });
+            routes.push(Route { path, admission, call });
         }
         self
+    }
+}
+
+impl Admission {
+    /// A place for one more call, where they are counted.
+    fn place(&self) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
+        match self {
+            Self::Free => Ok(None),
+            Self::UntilAnswered(places) | Self::UntilSent(places) => places.clone().try_acquire_owned().map(Some),
+        }
+    }
+}
+
+impl Route {
+    fn fits(&self, path: &str) -> bool {
+        if self.path.ends_with('/') { path.starts_with(&self.path) } else { path == self.path }
     }
 }
 
@@ -66,23 +92,27 @@ impl Service<http::Request<Body>> for Routes {
 
     fn call(&mut self, request: http::Request<Body>) -> Answer {
         let path = request.uri().path();
-        let Some(route) = self.routes.iter().find(|route| path.starts_with(&route.prefix)) else {
-            return refuse(Status::unimplemented("there is no such service"));
+        let Some(route) = self.routes.iter().find(|route| route.fits(path)) else {
+            return refuse(CallError::Unimplemented { description: "there is no such service".to_owned() }.into());
         };
-        let permit = match &route.admission {
-            None => None,
-            Some(admission) => match admission.clone().try_acquire_owned() {
-                Ok(permit) => Some(permit),
-                Err(_) => return refuse(CallError::TooManyInFlight.into()),
-            },
-        };
-        let answer = timeout(self.deadline, (route.call)(request));
+        let Ok(place) = route.admission.place() else { return refuse(CallError::TooManyInFlight.into()) };
+        let (deadline, until_sent) = (self.deadline, matches!(route.admission, Admission::UntilSent(_)));
+        let answer = timeout(deadline, (route.call)(request));
         Box::pin(async move {
-            let answer = answer.await.unwrap_or_else(|_| Ok(Status::from(CallError::DeadlinePassed).into_http()));
-            drop(permit);
-            answer
+            let Ok(answer) = answer.await.unwrap_or_else(|_| Ok(Status::from(CallError::DeadlinePassed).into_http()));
+            let answer = with_details(answer);
+            Ok(match place {
+                Some(place) if until_sent => keep_until_sent(answer, place, deadline),
+                _ => answer,
+            })
         })
     }
+}
+
+/// Answers that succeed have their status in the trailers, so that only refusals are looked at.
+fn with_details(answer: http::Response<Body>) -> http::Response<Body> {
+    let status = Status::from_header_map(answer.headers());
+    status.as_ref().and_then(explain_refusal).map_or(answer, Status::into_http)
 }
 
 fn refuse(status: Status) -> Answer {

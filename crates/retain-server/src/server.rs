@@ -10,16 +10,17 @@ use retain_proto::v1::model_service_server::{self as model_server, ModelServiceS
 use retain_proto::v1::prediction_service_server::{self as prediction_server, PredictionServiceServer};
 use retain_score::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::{self, HealthServer};
 
+use crate::batch::BatchCalls;
 use crate::config::Config;
 use crate::health::Health;
+use crate::incoming;
 use crate::model_service::ModelDirectory;
 use crate::models::{LoadReport, Models, ReloadError};
-use crate::routes::Routes;
+use crate::routes::{Admission, Routes};
 use crate::service::Prediction;
 
 /// Streams that one connection may have open; more calls wait their turn at the client.
@@ -29,6 +30,10 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Longest headers of one request.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// Calls to `ModelService` in flight: a model's description may be long.
+const MAX_MODEL_CALLS: usize = 64;
+/// Largest request of the services that ask for a name at most.
+const SMALL_MESSAGE_BYTES: usize = 64 << 10;
 /// Connections that stay silent are asked whether they live, and closed when they do not answer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_mins(1);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -87,7 +92,7 @@ impl Server {
     /// [`ServerError::Bind`] when the address is taken or not ours.
     pub async fn bind(config: Config) -> Result<Self, ServerError> {
         let bind = |source| ServerError::Bind { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
+        let listener = incoming::listen(config.listen).map_err(bind)?;
         let local_addr = listener.local_addr().map_err(bind)?;
         let models = Arc::new(Models::new(Registry::new(&config.models), Health::new().await));
         Ok(Self { listener, local_addr, config: Arc::new(config), models })
@@ -114,14 +119,16 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { listener, local_addr, config, models } = self;
         let routes = routes(&config, &models)?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         tracing::info!(address = %local_addr, models = %config.models.display(), "listening");
 
-        let (stop, stopped) = oneshot::channel::<()>();
-        let stopped = async move {
-            let _ = stopped.await;
+        let stop = watch::Sender::new(false);
+        let stopped = || {
+            let mut stop = stop.subscribe();
+            // An error is a sender that is gone, which says the same.
+            async move { drop(stop.wait_for(|stop| *stop).await) }
         };
-        let serving = transport().serve_with_incoming_shutdown(routes, incoming, stopped);
+        let connections = incoming::connections(listener, config.max_connections, stopped());
+        let serving = transport().serve_with_incoming_shutdown(routes, connections, stopped());
         let loading = models.clone();
         // A failure is logged where it happens; here there is nobody to tell.
         tokio::spawn(async move { loading.reload().await.map(drop) });
@@ -129,7 +136,7 @@ impl Server {
             shutdown.await;
             tracing::info!("stopping");
             models.health().close().await;
-            let _ = stop.send(());
+            stop.send_replace(true);
             models.health().end_watches().await;
             tokio::time::sleep(Duration::from_secs(config.drain_seconds)).await;
         };
@@ -164,18 +171,21 @@ fn transport() -> tonic::transport::Server {
 }
 
 fn routes(config: &Arc<Config>, models: &Arc<Models>) -> Result<Routes, ServerError> {
-    let (calls, batches) = (Semaphore::new(config.max_in_flight), Semaphore::new(config.max_batches_in_flight));
+    let places = |n_calls| Arc::new(Semaphore::new(n_calls));
+    let calls = Admission::UntilAnswered(places(config.max_in_flight));
+    let batches = Admission::UntilSent(places(config.max_batches_in_flight));
+    let descriptions = Admission::UntilSent(places(MAX_MODEL_CALLS));
     let prediction = Arc::new(Prediction::new(models.clone(), config.clone()));
-    // The same service twice: batches may be larger than single requests, and wait for a room of their own.
-    let single = PredictionServiceServer::from_arc(prediction.clone()).max_decoding_message_size(config.max_message_bytes);
-    let batch = PredictionServiceServer::from_arc(prediction).max_decoding_message_size(config.max_batch_bytes);
-    let directory =
-        ModelServiceServer::new(ModelDirectory::new(models.clone())).max_decoding_message_size(config.max_message_bytes);
+    // Batches may be larger than single requests, and wait for a room of their own.
+    let batch = BatchCalls::new(prediction.clone(), config.max_batch_bytes);
+    let single = PredictionServiceServer::from_arc(prediction).max_decoding_message_size(config.max_message_bytes);
+    let directory = ModelServiceServer::new(ModelDirectory::new(models.clone())).max_decoding_message_size(SMALL_MESSAGE_BYTES);
+    let health = HealthServer::new(models.health().service()).max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let routes = Routes::new(Duration::from_secs(config.request_seconds))
-        .add(format!("/{}/PredictBatch", prediction_server::SERVICE_NAME), Some(Arc::new(batches)), batch)
-        .add(format!("/{}/", prediction_server::SERVICE_NAME), Some(Arc::new(calls)), single)
-        .add(format!("/{}/", model_server::SERVICE_NAME), None, directory)
-        .add(format!("/{}/", health_server::SERVICE_NAME), None, HealthServer::new(models.health().service()));
+        .add(format!("/{}/PredictBatch", prediction_server::SERVICE_NAME), batches, batch)
+        .add(format!("/{}/", prediction_server::SERVICE_NAME), calls, single)
+        .add(format!("/{}/", model_server::SERVICE_NAME), descriptions, directory)
+        .add(format!("/{}/", health_server::SERVICE_NAME), Admission::Free, health);
     if config.reflection { with_reflection(routes) } else { Ok(routes) }
 }
 
@@ -185,11 +195,10 @@ fn with_reflection(routes: Routes) -> Result<Routes, ServerError> {
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(routes.add("/grpc.reflection.v1.ServerReflection/".to_owned(), None, builder().build_v1()?).add(
-        "/grpc.reflection.v1alpha.ServerReflection/".to_owned(),
-        None,
-        builder().build_v1alpha()?,
-    ))
+    let v1 = builder().build_v1()?.max_decoding_message_size(SMALL_MESSAGE_BYTES);
+    let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(SMALL_MESSAGE_BYTES);
+    let routes = routes.add("/grpc.reflection.v1.ServerReflection/".to_owned(), Admission::Free, v1);
+    Ok(routes.add("/grpc.reflection.v1alpha.ServerReflection/".to_owned(), Admission::Free, v1alpha))
 }
 
 impl ServerHandle {

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use prost::Message;
+use prost::bytes::Bytes;
 use prost_types::Timestamp;
 use retain_core::Day;
 use retain_proto::v1;
@@ -14,8 +16,12 @@ use tonic::{Request, Response, Status};
 
 use crate::config::Config;
 use crate::convert::{self, Columns, Features};
-use crate::models::{LiveModel, Models};
-use crate::status::{CallError, Violation, Violations};
+use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
+use crate::status::{CallError, Violation, Violations, check_count, malformed};
+use crate::weigh::weigh_batch;
+
+/// Memory that a decoded batch may take for every byte that an encoded one may: 10,000 rows of 200 short texts take seven.
+const DECODED_PER_BYTE: usize = 8;
 
 /// Answers `Predict`, `PredictBatch` and `Explain`.
 pub(crate) struct Prediction {
@@ -34,7 +40,8 @@ impl PredictionService for Prediction {
         &self,
         request: Request<v1::PredictBatchRequest>,
     ) -> Result<Response<v1::PredictBatchResponse>, Status> {
-        Ok(Response::new(self.answer_batch(request.into_inner()).await?))
+        // The server's own route goes through `batch`, which does not decode before it has weighed.
+        Ok(Response::new(self.answer_batch(|| Ok(request.into_inner())).await?))
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
@@ -53,7 +60,7 @@ impl Prediction {
         let set = self.models.live();
         let models = set.select(&request.models)?;
         let mut violations = Violations::default();
-        let observed = self.observed(request.observed_at.as_ref(), &models, &mut violations);
+        let observed = observed(&self.config, request.observed_at.as_ref(), &models, &mut violations);
         self.check_features(&request.features, request.unknown_feature_policy, &models, &mut violations)?;
         let rows: Vec<_> =
             models.iter().map(|model| convert::encode(&request.features, model, observed, &mut violations)).collect();
@@ -66,37 +73,35 @@ impl Prediction {
         let set = self.models.live();
         let model = set.select_one(&request.model)?;
         let mut violations = Violations::default();
-        let observed = self.observed(request.observed_at.as_ref(), &[model], &mut violations);
+        let observed = observed(&self.config, request.observed_at.as_ref(), &[model], &mut violations);
         self.check_features(&request.features, request.unknown_feature_policy, &[model], &mut violations)?;
         let row = convert::encode(&request.features, model, observed, &mut violations);
         violations.check()?;
         Ok(convert::explain(model, row, request.customer_id))
     }
 
-    async fn answer_batch(&self, mut request: v1::PredictBatchRequest) -> Result<v1::PredictBatchResponse, CallError> {
+    /// Answers a batch that is still encoded; it is weighed and decoded where and when it is worked on.
+    pub(crate) async fn answer_undecoded_batch(&self, message: Bytes) -> Result<v1::PredictBatchResponse, CallError> {
+        let config = self.config.clone();
+        self.answer_batch(move || decode_batch(message, &config)).await
+    }
+
+    async fn answer_batch(
+        &self,
+        read: impl FnOnce() -> Result<v1::PredictBatchRequest, CallError> + Send + 'static,
+    ) -> Result<v1::PredictBatchResponse, CallError> {
         // The semaphore is never closed.
         let worker = self.batch_workers.clone().acquire_owned().await.map_err(|_| CallError::Internal)?;
-        let models: Vec<Arc<LiveModel>> = self.models.live().select(&request.models)?.into_iter().cloned().collect();
-        let mut violations = Violations::default();
-        let observed = self.observed(request.observed_at.as_ref(), &models.iter().collect::<Vec<_>>(), &mut violations);
-        let config = self.config.clone();
+        let (config, set) = (self.config.clone(), self.models.live().clone());
         let batch = tokio::task::spawn_blocking(move || {
             // Held until the work is done, even when the caller has gone.
             let _worker = worker;
-            let columns = Columns::take(&mut request, &models, &config, &mut violations);
-            violations.check()?;
-            Ok(convert::score_batch(&columns, &models, observed))
+            batch_response(&set, &config, read()?)
         });
         batch.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a batch broke off");
             Err(CallError::Internal)
         })
-    }
-
-    /// The moment that dates are counted to; the clock is asked only where a model has dates.
-    fn observed(&self, given: Option<&Timestamp>, models: &[&Arc<LiveModel>], violations: &mut Violations) -> Option<Day> {
-        let now = || models.iter().any(|model| model.has_dates).then(|| (self.config.now)());
-        if given.is_some() { convert::observed_at(given, violations).or_else(now) } else { now() }
     }
 
     fn check_features(
@@ -106,15 +111,48 @@ impl Prediction {
         models: &[&Arc<LiveModel>],
         violations: &mut Violations,
     ) -> Result<(), CallError> {
-        let limit = self.config.max_features;
-        if features.len() > limit {
-            let description = format!("has {} entries, at most {limit} are allowed", features.len());
-            return Err(Violation::new("features", "TOO_MANY", &description).into());
-        }
+        check_count("features", features.len(), self.config.max_features)?;
         if convert::rejects_unknown(policy, violations) {
             let names = features.keys().map(|name| (name.as_str(), 0));
             convert::check_names(names, models, |name, _| convert::feature_path(name), violations);
         }
         Ok(())
     }
+}
+
+/// The moment that dates are counted to; the clock is asked only where a model has dates.
+fn observed(config: &Config, given: Option<&Timestamp>, models: &[&Arc<LiveModel>], violations: &mut Violations) -> Option<Day> {
+    let now = || models.iter().any(|model| model.has_dates).then(|| (config.now)());
+    if given.is_some() { convert::observed_at(given, violations).or_else(now) } else { now() }
+}
+
+fn decode_batch(message: Bytes, config: &Config) -> Result<v1::PredictBatchRequest, CallError> {
+    let malformed = |text: &str| CallError::from(malformed(text));
+    let weight = weigh_batch(&message).ok_or_else(|| malformed("keys and lengths do not hold together"))?;
+    for (field, found, limit) in [
+        ("customer_ids", weight.n_customer_ids, config.max_batch_rows),
+        ("columns", weight.n_columns, config.max_features),
+        ("models", weight.n_models, MAX_ADDRESSES),
+    ] {
+        check_count(field, found, limit)?;
+    }
+    let (found, limit) = (weight.decoded_bytes, config.max_batch_bytes.saturating_mul(DECODED_PER_BYTE));
+    if found > limit {
+        let description = format!("would take {found} bytes of memory, at most {limit} are allowed; send fewer rows at once");
+        return Err(Violation::new("columns", "TOO_LARGE", &description).into());
+    }
+    v1::PredictBatchRequest::decode(message).map_err(|error| malformed(&error.to_string()))
+}
+
+fn batch_response(
+    set: &LiveSet,
+    config: &Config,
+    mut request: v1::PredictBatchRequest,
+) -> Result<v1::PredictBatchResponse, CallError> {
+    let models = set.select(&request.models)?;
+    let mut violations = Violations::default();
+    let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
+    let columns = Columns::take(&mut request, &models, config, &mut violations)?;
+    violations.check()?;
+    Ok(convert::score_batch(&columns, &models, observed))
 }

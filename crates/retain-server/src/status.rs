@@ -14,6 +14,8 @@ pub(crate) const MAX_VIOLATIONS: usize = 20;
 const MAX_LISTED_BYTES: usize = 4 << 10;
 /// Longest message, which travels in a header too.
 const MESSAGE_CHARS: usize = 200;
+/// The path of a mistake that no field has by itself.
+const WHOLE_REQUEST: &str = "request";
 /// When to try again after the server was too busy.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
 /// When to try again after no model was loaded, or while a reload runs.
@@ -44,9 +46,18 @@ pub(crate) enum CallError {
     /// The request does not hold together or does not fit the model's schema.
     #[error("{0}")]
     Invalid(Violations),
+    /// A message of more bytes than the server takes; nothing of it was read.
+    #[error("{0}")]
+    TooLarge(Violation),
     /// No model, version or alias of this name.
-    #[error("{}", .0.description)]
+    #[error("{0}")]
     UnknownModel(Violation),
+    /// There is no such call, or it does not speak so.
+    #[error("{description}")]
+    Unimplemented {
+        /// What there is not.
+        description: String,
+    },
     /// There is such a model, but it did not pass its checks; or no model is loaded at all.
     #[error("{description}")]
     NotLoaded {
@@ -77,6 +88,31 @@ impl Violation {
     /// A mistake; the description is cut and made printable here.
     pub(crate) fn new(field: impl Into<String>, reason: &'static str, description: &str) -> Self {
         Self { field: field.into(), reason, description: printable(description, DESCRIPTION_CHARS) }
+    }
+}
+
+/// Refuses a list that is too long.
+///
+/// # Errors
+/// [`CallError::Invalid`] with the field.
+pub(crate) fn check_count(field: &str, found: usize, limit: usize) -> Result<(), CallError> {
+    if found <= limit {
+        return Ok(());
+    }
+    Err(Violation::new(field, "TOO_MANY", &format!("has {found} entries, at most {limit} are allowed")).into())
+}
+
+/// What is wrong with a message that cannot be decoded, in the decoder's words: these name the message and the field, as in
+/// `PredictRequest.features: invalid string value`.
+pub(crate) fn malformed(text: &str) -> Violation {
+    let is_name = |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let field = text.split(": ").filter_map(|part| part.split_once('.')).map(|(_, field)| field).find(is_name);
+    Violation::new(field.unwrap_or(WHOLE_REQUEST), "MALFORMED_MESSAGE", &format!("cannot be read: {text}"))
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.field, self.description)
     }
 }
 
@@ -125,7 +161,7 @@ impl From<Violation> for CallError {
 impl std::fmt::Display for Violations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Some(first) = self.listed.first() else { return Ok(()) };
-        write!(f, "{} {}", first.field, first.description)?;
+        write!(f, "{first}")?;
         if self.total > 1 {
             write!(f, "; and {} more", self.total - 1)?;
         }
@@ -143,6 +179,11 @@ impl From<CallError> for Status {
                 details.set_bad_request(violations.listed.into_iter().map(field_violation).collect::<Vec<_>>());
                 (Code::InvalidArgument, reason)
             }
+            CallError::TooLarge(violation) => {
+                let reason = violation.reason;
+                details.set_bad_request(vec![field_violation(violation)]);
+                (Code::OutOfRange, reason)
+            }
             CallError::UnknownModel(violation) => {
                 let reason = violation.reason;
                 details.set_bad_request(vec![field_violation(violation)]);
@@ -157,6 +198,7 @@ impl From<CallError> for Status {
                 (Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT")
             }
             CallError::DeadlinePassed => (Code::DeadlineExceeded, "DEADLINE_PASSED"),
+            CallError::Unimplemented { .. } => (Code::Unimplemented, "UNIMPLEMENTED"),
             CallError::ReloadRunning => {
                 details.set_retry_info(Some(LOAD_RETRY));
                 (Code::Aborted, "RELOAD_RUNNING")
@@ -167,6 +209,27 @@ impl From<CallError> for Status {
         details.set_error_info(reason, "retain", HashMap::new());
         Status::with_error_details(code, message, details)
     }
+}
+
+/// What the transport refuses by itself, it refuses without details; here they are added. None for what has them, and for answers of
+/// services that are not ours to change.
+pub(crate) fn explain_refusal(status: &Status) -> Option<Status> {
+    if !status.details().is_empty() {
+        return None;
+    }
+    let message = status.message();
+    let error = match status.code() {
+        Code::OutOfRange => {
+            let sizes = message.split_once(": ").map_or(message, |(_, sizes)| sizes);
+            CallError::TooLarge(Violation::new(WHOLE_REQUEST, "MESSAGE_TOO_LARGE", &format!("is too large: {sizes}")))
+        }
+        // Our own mistakes carry details: an internal error without is a message that could not be decoded, which is the caller's.
+        Code::Internal => malformed(message).into(),
+        Code::Unimplemented if message.is_empty() => CallError::Unimplemented { description: "there is no such call".to_owned() },
+        Code::Unimplemented => CallError::Unimplemented { description: message.to_owned() },
+        _ => return None,
+    };
+    Some(error.into())
 }
 
 fn field_violation(violation: Violation) -> FieldViolation {

@@ -10,7 +10,7 @@ use retain_score::Prediction;
 use super::{QUOTED_CHARS, band, check_names, model_version, rejects_unknown, value_reason, warning_code};
 use crate::config::Config;
 use crate::models::LiveModel;
-use crate::status::{Violation, Violations};
+use crate::status::{CallError, Violation, Violations, check_count};
 use crate::text::{DESCRIPTION_CHARS, printable};
 
 /// Rows that are encoded before they are scored: enough to keep the scorer busy, few enough to stay in the cache.
@@ -47,29 +47,25 @@ struct Notes {
 
 impl Columns {
     /// Takes the columns out of a request; what is wrong with a column as a whole is noted as a violation.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] when there are more rows or columns than the server takes.
     pub(crate) fn take(
         request: &mut v1::PredictBatchRequest,
-        models: &[Arc<LiveModel>],
+        models: &[&Arc<LiveModel>],
         config: &Config,
         violations: &mut Violations,
-    ) -> Self {
+    ) -> Result<Self, CallError> {
         let (n_rows, columns) = (request.customer_ids.len(), std::mem::take(&mut request.columns));
-        for (field, found, limit) in
-            [("customer_ids", n_rows, config.max_batch_rows), ("columns", columns.len(), config.max_features)]
-        {
-            if found > limit {
-                violations
-                    .push(|| Violation::new(field, "TOO_MANY", &format!("has {found} entries, at most {limit} are allowed")));
-                return Self { n_rows: 0, columns: Vec::new() };
-            }
-        }
+        check_count("customer_ids", n_rows, config.max_batch_rows)?;
+        check_count("columns", columns.len(), config.max_features)?;
         if rejects_unknown(request.unknown_feature_policy, violations) {
             let names = columns.iter().enumerate().map(|(position, column)| (column.name.as_str(), position));
             check_names(names, models, |_, position| format!("columns[{position}].name"), violations);
         }
         check_duplicates(&columns, violations);
         let check = |(position, column)| Column::check(position, column, n_rows, violations);
-        Self { n_rows, columns: columns.into_iter().enumerate().map(check).collect() }
+        Ok(Self { n_rows, columns: columns.into_iter().enumerate().map(check).collect() })
     }
 
     /// The features of a model that have a column, in the model's order.
@@ -176,7 +172,7 @@ impl Notes {
 }
 
 /// Scores every row by every model. A row that one model cannot read is refused for all, and told once.
-pub(crate) fn score_batch(columns: &Columns, models: &[Arc<LiveModel>], observed: Option<Day>) -> v1::PredictBatchResponse {
+pub(crate) fn score_batch(columns: &Columns, models: &[&Arc<LiveModel>], observed: Option<Day>) -> v1::PredictBatchResponse {
     let mut errors: Vec<Option<v1::RowError>> = vec![None; columns.n_rows];
     let scored: Vec<_> = models.iter().map(|model| score_model(columns, model, observed, &mut errors)).collect();
     let status = |error: &Option<v1::RowError>| if error.is_some() { v1::RowStatus::Invalid } else { v1::RowStatus::Ok };

@@ -4,8 +4,10 @@ use retain_proto::v1;
 use retain_proto::v1::feature_column::Values;
 use retain_proto::v1::feature_value::Value;
 use tonic::Code;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Endpoint;
 
-use crate::support::{TestServer, assert_refused, gym, request, telco, text, wide};
+use crate::support::{TestServer, assert_refused, gym, request, soon, telco, text, wide};
 
 fn numbers(name: &str, values: Vec<f64>, missing: &[u32]) -> v1::FeatureColumn {
     let values = Some(Values::Numbers(v1::NumberColumn { values }));
@@ -131,8 +133,8 @@ async fn a_row_that_one_model_cannot_read_is_refused_for_all() {
 
 #[tokio::test]
 async fn a_full_batch_fits_and_one_row_more_is_refused() {
-    let server = TestServer::start(&[wide(30)]).await;
-    let columns = |n_rows| (0..30).map(|position| numbers(&format!("f{position:04}"), vec![1.5; n_rows], &[])).collect();
+    let server = TestServer::start(&[wide(100)]).await;
+    let columns = |n_rows| (0..100).map(|position| texts(&format!("f{position:04}"), &vec!["1.5"; n_rows])).collect();
     let answer = ask(&server, batch(10_000, columns(10_000))).await.unwrap();
     assert_eq!(answer.predictions[0].probabilities.len(), 10_000);
     let status = ask(&server, batch(10_001, columns(10_001))).await.unwrap_err();
@@ -154,4 +156,41 @@ async fn a_batch_larger_than_the_limit_leaves_the_server_standing() {
     let request_of_20_mib = v1::PredictBatchRequest { customer_ids: ids, ..v1::PredictBatchRequest::default() };
     assert_eq!(ask(&server, request_of_20_mib).await.unwrap_err().code(), Code::OutOfRange);
     assert!(server.predict(request(&[])).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_small_message_that_is_large_in_memory_is_refused_before_it_is_decoded() {
+    let server = TestServer::start_with(&[telco(-0.4)], |config| config.max_batch_bytes = 1 << 20).await;
+    let columns = vec![v1::FeatureColumn::default(); 500_000];
+    assert_refused(&ask(&server, batch(0, columns)).await.unwrap_err(), Code::InvalidArgument, &[("columns", "TOO_MANY")]);
+    // Not too many of anything, but 56 bytes in memory for 3 in the message.
+    let columns = (0..30).map(|position| texts(&format!("f{position}"), &vec!["x"; 10_000])).collect();
+    let status = ask(&server, batch(1, columns)).await.unwrap_err();
+    assert_refused(&status, Code::InvalidArgument, &[("columns", "TOO_LARGE")]);
+    let models = vec![String::new(); 101];
+    let status = ask(&server, v1::PredictBatchRequest { models, ..batch(1, Vec::new()) }).await.unwrap_err();
+    assert_refused(&status, Code::InvalidArgument, &[("models", "TOO_MANY")]);
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_keep_their_places_until_their_time_is_over() {
+    let server = TestServer::start_with(&[telco(-0.4)], |config| {
+        (config.max_batches_in_flight, config.request_seconds) = (2, 1);
+    })
+    .await;
+    // Every row is refused, with some hundred bytes of reasons: far more than a window of one byte lets through.
+    let bad_rows = || batch(5_000, vec![texts("tenure", &["long"; 5_000])]);
+    let narrow = Endpoint::from_shared(format!("http://{}", server.running.local_addr())).unwrap().initial_stream_window_size(1);
+    let codec = tonic_prost::ProstCodec::<v1::PredictBatchRequest, v1::PredictBatchResponse>::default;
+    let path = || PathAndQuery::from_static("/retain.v1.PredictionService/PredictBatch");
+    let mut deaf = tonic::client::Grpc::new(narrow.connect().await.unwrap());
+    let mut unread = Vec::new();
+    for _ in 0..2 {
+        deaf.ready().await.unwrap();
+        let question = tonic::Request::new(tokio_stream::once(bad_rows()));
+        unread.push(deaf.streaming(question, path(), codec()).await.unwrap());
+    }
+    let status = ask(&server, bad_rows()).await.unwrap_err();
+    assert_refused(&status, Code::ResourceExhausted, &[]);
+    soon("a free place", async { while ask(&server, bad_rows()).await.is_err() {} }).await;
 }

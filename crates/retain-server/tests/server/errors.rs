@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use http_body::Body as _;
 use prost_types::Timestamp;
 use retain_proto::v1;
 use retain_proto::v1::feature_value::Value;
 use tonic::Code;
+use tonic::body::Body;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::{Service, http};
 use tonic_types::StatusExt;
 
 use crate::support::{TestServer, assert_refused, gym, publish, reason_of, request, telco, text, usual, values};
@@ -85,13 +89,20 @@ async fn models_that_are_not_there_are_not_found() {
         assert_refused(&status, code, &[(field, reason)]);
         assert!(status.message().contains(message), "{}", status.message());
     };
-    check(&["telco", "telko"], Code::NotFound, "models[1]", "MODEL_NOT_FOUND", "did you mean `telco`?").await;
+    check(
+        &["telco", "telko"],
+        Code::NotFound,
+        "models[1]",
+        "MODEL_NOT_FOUND",
+        "models[1] names `telko`, which is not a model here; did",
+    )
+    .await;
     check(&["telco/9"], Code::NotFound, "models[0]", "VERSION_NOT_FOUND", "not published").await;
     check(&["telco/1"], Code::NotFound, "models[0]", "VERSION_NOT_FOUND", "no alias points at it").await;
     check(&["telco@shadow"], Code::NotFound, "models[0]", "VERSION_NOT_FOUND", "it has `champion`").await;
     check(&["../telco"], Code::InvalidArgument, "models[0]", "INVALID_MODEL_ADDRESS", "found").await;
     check(&["telco/0"], Code::InvalidArgument, "models[0]", "INVALID_MODEL_ADDRESS", "found `0`").await;
-    check(&vec!["telco"; 101], Code::InvalidArgument, "models", "TOO_MANY_MODELS", "at most 100").await;
+    check(&vec!["telco"; 101], Code::InvalidArgument, "models", "TOO_MANY", "at most 100").await;
 }
 
 #[tokio::test]
@@ -146,4 +157,68 @@ async fn long_and_wild_texts_are_cut_and_made_printable() {
         }
     }
     assert!(status.message().len() < 900 && !status.message().contains(char::is_control));
+}
+
+/// The answer to bytes that `Predict` and `PredictBatch` have to read as texts: their first field.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Bytes {
+    #[prost(bytes = "vec", tag = "1")]
+    customer_id: Vec<u8>,
+}
+
+async fn call_with_bytes(server: &TestServer, path: &'static str, customer_id: &[u8]) -> tonic::Status {
+    let mut client = tonic::client::Grpc::new(server.channel.clone());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<Bytes, Bytes>::default();
+    let request = tonic::Request::new(Bytes { customer_id: customer_id.to_vec() });
+    client.unary(request, PathAndQuery::from_static(path), codec).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_decoded_is_the_callers_mistake_and_names_its_field() {
+    let server = TestServer::start(&[telco(-0.4)]).await;
+    for (path, field) in [
+        ("/retain.v1.PredictionService/Predict", "customer_id"),
+        ("/retain.v1.PredictionService/PredictBatch", "customer_ids"),
+        ("/retain.v1.ModelService/GetModel", "model"),
+    ] {
+        let status = call_with_bytes(&server, path, b"\xff\xfe").await;
+        assert_refused(&status, Code::InvalidArgument, &[(field, "MALFORMED_MESSAGE")]);
+        assert_eq!(reason_of(&status), "MALFORMED_MESSAGE");
+    }
+}
+
+#[tokio::test]
+async fn what_the_transport_refuses_has_details_too() {
+    let server = TestServer::start(&[telco(-0.4)]).await;
+    for path in
+        ["/retain.v1.PredictionService/Predict", "/retain.v1.PredictionService/PredictBatch", "/retain.v1.ModelService/GetModel"]
+    {
+        let status = call_with_bytes(&server, path, &vec![b'k'; 17 << 20]).await;
+        assert_refused(&status, Code::OutOfRange, &[("request", "MESSAGE_TOO_LARGE")]);
+        assert!(status.message().contains("the limit is"), "{}", status.message());
+    }
+    for path in [
+        "/retain.v1.PredictionService/Foretell",
+        "/retain.v1.PredictionService/PredictBatches",
+        "/retain.v2.PredictionService/Predict",
+    ] {
+        let status = call_with_bytes(&server, path, b"").await;
+        assert_refused(&status, Code::Unimplemented, &[]);
+        assert_eq!(reason_of(&status), "UNIMPLEMENTED");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_ends_with_its_headers_where_all_clients_look_for_it() {
+    let server = TestServer::start(&[telco(-0.4)]).await;
+    for path in
+        ["/retain.v1.PredictionService/Predict", "/retain.v1.PredictionService/PredictBatch", "/retain.v1.ModelService/GetModel"]
+    {
+        let mut channel = server.channel.clone();
+        std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
+        let without_message = http::Request::post(path).header("content-type", "application/grpc").body(Body::empty()).unwrap();
+        let answer = channel.call(without_message).await.unwrap();
+        assert!(answer.headers().contains_key("grpc-status") && answer.body().is_end_stream(), "{path} {answer:?}");
+    }
 }

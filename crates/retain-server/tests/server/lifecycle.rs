@@ -1,6 +1,7 @@
 //! Health, reload, overload, shutdown.
 
 use retain_proto::v1;
+use retain_proto::v1::prediction_service_client::PredictionServiceClient;
 use retain_server::{ReloadError, Server, ServerError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -12,7 +13,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
 
-use crate::support::{TestServer, assert_refused, config, damage, gym, publish, reason_of, request, soon, telco, usual};
+use crate::support::{TestServer, assert_refused, config, connect, damage, gym, publish, reason_of, request, soon, telco, usual};
 
 const SERVICES: [&str; 3] = ["", "retain.v1.PredictionService", "retain.v1.ModelService"];
 
@@ -107,6 +108,37 @@ async fn a_registry_that_vanished_takes_nothing_with_it() {
     assert_eq!((status.code(), reason_of(&status).as_str()), (Code::Internal, "REGISTRY_UNREADABLE"));
     assert_eq!(champion(&server).await, 1);
     assert_eq!(server.health_of("").await, ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn a_model_that_lost_its_manifest_or_its_aliases_stays_live_and_is_named() {
+    let server = TestServer::start(&[telco(-0.4), gym()]).await;
+    for (file, version) in [("1/manifest.json", Some(1)), ("aliases.json", None)] {
+        let path = server.registry.root().join("telco").join(file);
+        let away = server.registry.root().join("away.json");
+        std::fs::rename(&path, &away).unwrap();
+        let report = server.running.handle().reload().await.unwrap();
+        let refused: Vec<_> = report.refused.iter().map(|refusal| (refusal.name.as_str(), refusal.version)).collect();
+        assert_eq!(refused, [("telco", version)], "{file}");
+        assert_eq!(server.predict(request(&[])).await.unwrap().predictions.len(), 2, "{file}");
+        std::fs::rename(&away, &path).unwrap();
+        assert!(server.running.handle().reload().await.unwrap().refused.is_empty(), "{file}");
+    }
+    // To take a model out of service its folder is removed, or its aliases are emptied.
+    std::fs::write(server.registry.root().join("telco/aliases.json"), "{}").unwrap();
+    server.running.handle().reload().await.unwrap();
+    assert_eq!(server.predict(request(&[])).await.unwrap().predictions.len(), 1);
+}
+
+#[tokio::test]
+async fn a_bundle_without_manifest_is_refused_by_name_at_start() {
+    let server = TestServer::start(&[telco(-0.4)]).await;
+    std::fs::remove_file(server.registry.root().join("telco/1/manifest.json")).unwrap();
+    let fresh = Server::bind(config(server.registry.root())).await.unwrap().spawn().await;
+    let report = fresh.handle().report();
+    assert_eq!((report.refused[0].name.as_str(), report.refused[0].version), ("telco", Some(1)));
+    assert!(report.refused[0].reason.contains("manifest.json"), "{}", report.refused[0].reason);
+    fresh.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -267,4 +299,34 @@ async fn answers_stay_whole_while_models_are_swapped() {
         soon("the callers' end", caller).await.unwrap();
     }
     soon("the stop", server.running.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_until_one_ends() {
+    let server = TestServer::start_with(&[telco(-0.4)], |config| config.max_connections = 1).await;
+    let TestServer { running, channel, .. } = &server;
+    let mut first = PredictionServiceClient::new(channel.clone());
+    let mut second = PredictionServiceClient::new(connect(running).await);
+    let waiting = tokio::spawn(async move { second.predict(request(&usual())).await });
+    for _ in 0..100 {
+        assert!(first.predict(request(&usual())).await.is_ok());
+    }
+    assert!(!waiting.is_finished());
+    drop((first, server.channel));
+    assert!(soon("the second connection's turn", waiting).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_stopping_server_frees_its_address_before_its_last_call_is_done() {
+    let server = TestServer::start_with(&[telco(-0.4)], one_at_a_time).await;
+    let (sender, call) = slow_call(&server.channel);
+    until_full(&server).await;
+    let address = server.running.local_addr();
+    let stopping = tokio::spawn(server.running.stop());
+    soon("a free address", async { while tokio::net::TcpStream::connect(address).await.is_ok() {} }).await;
+    assert!(!stopping.is_finished());
+    sender.send(request(&usual())).await.unwrap();
+    drop(sender);
+    assert_eq!(soon("the slow call", call).await.unwrap().unwrap().predictions.len(), 1);
+    soon("the stop", stopping).await.unwrap().unwrap();
 }

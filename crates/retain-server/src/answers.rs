@@ -1,0 +1,100 @@
+//! Large answers, kept no longer than a caller may take to read them.
+//!
+//! A caller that asks and does not read would otherwise fill the memory with answers, each call being over once its answer begins. So a
+//! large answer keeps the place of its call until it has been sent, or is thrown away when its time has passed.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http_body::{Body as _, Frame};
+use prost::bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http;
+
+use crate::status::CallError;
+
+/// Bytes that are handed to the connection at once: what it has taken cannot be taken back.
+const SLICE_BYTES: usize = 16 << 10;
+
+/// Lets an answer keep `place` until it has been sent, at most for `longest`.
+pub(crate) fn keep_until_sent(
+    answer: http::Response<Body>,
+    place: OwnedSemaphorePermit,
+    longest: Duration,
+) -> http::Response<Body> {
+    // A refusal is all headers, and has to end with them: clients look for its status there.
+    if answer.body().is_end_stream() {
+        return answer;
+    }
+    answer.map(|body| {
+        let unsent = Arc::new(Mutex::new(Some(Unsent { body, rest: Bytes::new(), place: Some(place) })));
+        let expiring = unsent.clone();
+        let expiry = tokio::spawn(async move {
+            tokio::time::sleep(longest).await;
+            *lock(&expiring) = None;
+        });
+        Body::new(KeptBody { unsent, expiry: expiry.abort_handle() })
+    })
+}
+
+struct KeptBody {
+    /// None when its time has passed.
+    unsent: Arc<Mutex<Option<Unsent>>>,
+    expiry: AbortHandle,
+}
+
+struct Unsent {
+    body: Body,
+    /// What the body gave and the connection has not taken yet.
+    rest: Bytes,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl http_body::Body for KeptBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match lock(&self.unsent).as_mut() {
+            Some(unsent) => unsent.poll_slice(context),
+            None => Poll::Ready(Some(Err(CallError::DeadlinePassed.into()))),
+        }
+    }
+}
+
+impl Unsent {
+    fn poll_slice(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => self.rest = data,
+                Some(Ok(Err(trailers))) => {
+                    // Given back before the caller can know that the answer is complete and ask again.
+                    self.place = None;
+                    return Poll::Ready(Some(Ok(trailers)));
+                }
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let slice = self.rest.split_to(self.rest.len().min(SLICE_BYTES));
+        Poll::Ready(Some(Ok(Frame::data(slice))))
+    }
+}
+
+impl Drop for KeptBody {
+    fn drop(&mut self) {
+        self.expiry.abort();
+        // The aborted task is dropped when the runtime comes to it; the place is free now.
+        *lock(&self.unsent) = None;
+    }
+}
+
+/// Nothing that holds the lock leaves a half-done change behind, so a panic there spoils nothing.
+fn lock(unsent: &Mutex<Option<Unsent>>) -> MutexGuard<'_, Option<Unsent>> {
+    unsent.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,117 @@
+//! Connections, as many as the server takes and no more.
+//!
+//! Without a limit the system sets one, the open files of the process, and then a reload cannot open a model either. Connections
+//! beyond the limit wait in the system's queue until another one ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// Connections that the system holds until they are taken: after a restart all clients come at once.
+const QUEUE: u32 = 1_024;
+/// How long to wait after a connection could not be taken; most often the process has no files left, and asking at once would spin.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Takes an address.
+///
+/// # Errors
+/// When it is taken or not ours.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart shall not wait for the last connections of the server before; elsewhere than on Unix this would share the port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
+}
+
+/// The connections of a listener, at most `max_connections` at once, until `stopped` completes: then the address is free again.
+pub(crate) fn connections(
+    listener: TcpListener,
+    max_connections: usize,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> ReceiverStream<io::Result<Connection>> {
+    let (sender, receiver) = mpsc::channel(1);
+    let places = Arc::new(Semaphore::new(max_connections));
+    tokio::spawn(async move {
+        tokio::select! {
+            () = accept(listener, places, sender) => {}
+            () = stopped => {}
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+async fn accept(listener: TcpListener, places: Arc<Semaphore>, sender: mpsc::Sender<io::Result<Connection>>) {
+    // The semaphore is never closed.
+    while let Ok(place) = places.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are written whole: waiting for more to send would only cost time. Without it they are slower, not wrong.
+                let _ = stream.set_nodelay(true);
+                if sender.send(Ok(Connection { stream, _place: place })).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot take a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A connection and its place among those that the server takes.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
