@@ -30,10 +30,17 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) quiet: bool,
     /// Threads to compute with; the results do not depend on it [default: one per core]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1024),
+        allow_negative_numbers = true,
+        help_heading = "Global options"
+    )]
     pub(crate) threads: Option<u16>,
     /// Seed of all randomness; overrides the one in the task or gate file
-    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, help_heading = "Global options")]
     pub(crate) seed: Option<u64>,
 }
 
@@ -44,7 +51,7 @@ pub(crate) enum Format {
     Text,
     /// For programs; errors are JSON too
     Json,
-    /// `JUnit` XML
+    /// XML for test reports
     Junit,
     /// Markdown
     Markdown,

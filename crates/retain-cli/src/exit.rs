@@ -1,6 +1,7 @@
 //! Exit codes, and how an error is told: what was found, what caused it, what to try.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -100,14 +101,11 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return Exit::GOOD.into();
     }
-    let arguments: Vec<String> = std::env::args().collect();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
     let is_json = arguments.iter().any(|argument| argument == "--format=json")
         || arguments.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json");
     if is_json {
-        let rendered = error.render().to_string();
-        let message = rendered.trim().trim_start_matches("error: ").to_owned();
-        let told = Told { message, causes: Vec::new(), hint: Some("try `retain --help`".to_owned()) };
-        let _ = writeln!(io::stderr().lock(), "{}", told.json(Exit::USAGE));
+        let _ = writeln!(io::stderr().lock(), "{}", Told::usage(&error.render().to_string()).json(Exit::USAGE));
     } else {
         let _ = error.print();
     }
@@ -141,6 +139,14 @@ impl Told {
         }
         let message = if parts.is_empty() { String::new() } else { parts.remove(0) };
         Self { message, causes: parts, hint }
+    }
+
+    /// What the parser of the command line renders, without the lines that repeat how the command is called.
+    fn usage(rendered: &str) -> Self {
+        let mut parts = rendered.trim().split("\n\n").map(str::trim);
+        let message = parts.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let tip = parts.find_map(|part| part.strip_prefix("tip: ")).unwrap_or("try `retain --help`");
+        Self { message, causes: Vec::new(), hint: Some(tip.to_owned()) }
     }
 
     fn text(&self) -> String {
@@ -251,7 +257,13 @@ fn hint_of(cause: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<RegistryError>() {
         return match error {
             RegistryError::Bundle(error) => bundle_hint(error).map(str::to_owned),
-            RegistryError::Io { .. } | RegistryError::Aliases { .. } => None,
+            RegistryError::Io { .. } => None,
+            RegistryError::UnknownAlias { .. } => {
+                Some("aliases are `champion`, `challenger` and `shadow`; `retain models list` shows where they point".to_owned())
+            }
+            RegistryError::Aliases { .. } => {
+                Some("correct it by hand, to `{\"champion\": 1}` say, or remove it and promote again".to_owned())
+            }
             _ => Some("`retain models list` shows what is published".to_owned()),
         };
     }

@@ -28,7 +28,7 @@ pub(crate) fn read_text(path: &Path, what: &str) -> Result<String> {
         file.take(MAX_CONFIGURATION_BYTES + 1).read_to_end(&mut bytes).with_context(attempt)?;
     }
     if bytes.len() as u64 > MAX_CONFIGURATION_BYTES {
-        let message = format!("the {what} `{}` is larger than {MAX_CONFIGURATION_BYTES} bytes", path.display());
+        let message = format!("the {what} `{}` is larger than {} MiB", path.display(), MAX_CONFIGURATION_BYTES >> 20);
         return Err(Complaint::usage(message).hint("is it a table? tables are given with `--data`").into());
     }
     String::from_utf8(bytes).map_err(|_| {

@@ -10,6 +10,7 @@ mod exit;
 mod input;
 mod interrupt;
 mod model_path;
+mod out_folder;
 mod output;
 mod progress;
 mod sample_calls;

@@ -36,6 +36,10 @@ pub(crate) fn resolve(model: &str, models: &Path) -> Result<PathBuf> {
     if let Some(champion) = champion_of_folder(path)? {
         return Ok(champion);
     }
+    if path.is_file() {
+        let complaint = Complaint::usage(format!("`{model}` is a file, and a model is a folder with a {MANIFEST}"));
+        return Err(complaint.hint("name the folder that `retain train` wrote").into());
+    }
     match model.parse::<ModelAddress>() {
         // A folder without a bundle: reading it says what is wrong with it.
         Err(_) if path.exists() => Ok(path.to_owned()),
@@ -43,7 +47,13 @@ pub(crate) fn resolve(model: &str, models: &Path) -> Result<PathBuf> {
             let complaint = Complaint::usage(format!("there is no model `{model}`: no such folder, and not an address either"));
             Err(complaint.because(error).hint("addresses are `name`, `name@champion` or `name/3`").into())
         }
-        Ok(address) => Registry::new(models).resolve(&address).with_context(|| format!("cannot find the model `{model}`")),
+        Ok(address) => match Registry::new(models).resolve(&address) {
+            Err(_) if path.is_dir() => Ok(path.to_owned()),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot find the model `{model}`: there is no folder of that name either"))
+            }
+            Ok(folder) => Ok(folder),
+        },
     }
 }
 

@@ -52,6 +52,16 @@ impl Output {
         write_stdout(&bytes)
     }
 
+    /// The same on a single line: what starts a long-running process reads its output line by line.
+    pub(crate) fn json_line(self, value: &impl Serialize) -> Result<()> {
+        if !self.is_json() {
+            return Ok(());
+        }
+        let mut bytes = serde_json::to_vec(value).context("cannot write the result as JSON")?;
+        bytes.push(b'\n');
+        write_stdout(&bytes)
+    }
+
     /// Tells something beside the result.
     pub(crate) fn note(self, text: &str) {
         if !self.quiet {

@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use arrow::array::{ArrayRef, Float64Array, StringArray};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -29,9 +30,19 @@ pub(crate) struct ScoredRow {
     pub(crate) reasons: Vec<String>,
 }
 
+/// The first column of the result: who was scored.
+pub(crate) struct Entity<'a> {
+    /// Name of the column.
+    pub(crate) name: &'a str,
+    /// Whether the input has whole numbers there: a Parquet result then has them too, and can be joined with it.
+    pub(crate) is_integer: bool,
+}
+
 /// Where scored rows go.
 pub(crate) struct ScoreWriter {
+    path: PathBuf,
     columns: Vec<String>,
+    is_integer: bool,
     sink: Sink,
 }
 
@@ -43,15 +54,15 @@ enum Sink {
 
 impl ScoreWriter {
     /// Begins the result at `path`: Parquet for `.parquet` and `.pq`, CSV for `.csv` and for devices; `-` is CSV on standard output.
-    pub(crate) fn create(path: &Path, entity: &str, n_reasons: usize) -> Result<Self> {
-        let mut columns = vec![entity.to_owned(), "probability".to_owned()];
+    pub(crate) fn create(path: &Path, entity: &Entity<'_>, n_reasons: usize) -> Result<Self> {
+        let mut columns = vec![entity.name.to_owned(), "probability".to_owned()];
         columns.extend((1..=n_reasons).map(|position| format!("reason_{position}")));
         if columns[1..].contains(&columns[0]) {
-            let message = format!("the entity column is called `{entity}`, and so is a column of the result");
+            let message = format!("the entity column is called `{}`, and so is a column of the result", entity.name);
             return Err(Complaint::usage(message).hint("rename the entity column and train again").into());
         }
-        let sink = Sink::create(path, &columns)?;
-        let mut writer = Self { columns, sink };
+        let sink = Sink::create(path, &schema(&columns, entity.is_integer))?;
+        let mut writer = Self { path: path.to_owned(), columns, is_integer: entity.is_integer, sink };
         writer.write_header()?;
         Ok(writer)
     }
@@ -65,8 +76,9 @@ impl ScoreWriter {
     pub(crate) fn write(&mut self, entity: &[String], rows: &[ScoredRow]) -> Result<()> {
         let n_reasons = self.columns.len() - 2;
         if let Sink::Parquet(writer, _) = &mut self.sink {
-            let batch = record_batch(&self.columns, entity, rows).context("cannot build the rows of the result")?;
-            return writer.write(&batch).context("cannot write the Parquet file");
+            let schema = schema(&self.columns, self.is_integer);
+            let batch = record_batch(schema, self.is_integer, entity, rows).context("cannot build the rows of the result")?;
+            return writer.write(&batch).with_context(|| attempt(&self.path));
         }
         self.write_csv(|csv| {
             for (entity, row) in entity.iter().zip(rows) {
@@ -87,7 +99,7 @@ impl ScoreWriter {
         let bytes = csv.into_inner().context("cannot write CSV")?;
         match &mut self.sink {
             Sink::Stdout => write_stdout(&bytes),
-            Sink::Csv(file, _) => file.write_all(&bytes).context("cannot write the CSV file"),
+            Sink::Csv(file, _) => file.write_all(&bytes).with_context(|| attempt(&self.path)),
             Sink::Parquet(..) => Ok(()),
         }
     }
@@ -98,15 +110,19 @@ impl ScoreWriter {
             Sink::Stdout => Ok(()),
             Sink::Csv(_, whole) => whole.commit(),
             Sink::Parquet(writer, whole) => {
-                writer.close().context("cannot write the Parquet file")?;
+                writer.close().with_context(|| attempt(&self.path))?;
                 whole.commit()
             }
         }
     }
 }
 
+fn attempt(path: &Path) -> String {
+    format!("cannot write `{}`", path.display())
+}
+
 impl Sink {
-    fn create(path: &Path, columns: &[String]) -> Result<Self> {
+    fn create(path: &Path, schema: &Schema) -> Result<Self> {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
         }
@@ -117,8 +133,8 @@ impl Sink {
                 let whole = WholeFile::create(path)?;
                 let compression = WriterProperties::builder().set_compression(Compression::SNAPPY);
                 let properties = compression.set_max_row_group_row_count(Some(ROW_GROUP_ROWS)).build();
-                let writer = ArrowWriter::try_new(whole.handle()?, Arc::new(schema(columns)), Some(properties));
-                Ok(Self::Parquet(Box::new(writer.context("cannot begin the Parquet file")?), whole))
+                let writer = ArrowWriter::try_new(whole.handle()?, Arc::new(schema.clone()), Some(properties));
+                Ok(Self::Parquet(Box::new(writer.with_context(|| attempt(path))?), whole))
             }
             "csv" => Self::csv(path),
             _ if is_device => Self::csv(path),
@@ -135,8 +151,9 @@ impl Sink {
     }
 }
 
-fn schema(columns: &[String]) -> Schema {
+fn schema(columns: &[String], is_integer: bool) -> Schema {
     let field = |(position, name): (usize, &String)| match position {
+        0 if is_integer => Field::new(name, DataType::Int64, true),
         0 => Field::new(name, DataType::Utf8, false),
         1 => Field::new(name, DataType::Float64, true),
         _ => Field::new(name, DataType::Utf8, true),
@@ -144,13 +161,18 @@ fn schema(columns: &[String]) -> Schema {
     Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>())
 }
 
-fn record_batch(columns: &[String], entity: &[String], rows: &[ScoredRow]) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let entity: StringArray = entity.iter().map(|name| Some(name.as_str())).collect();
+fn record_batch(schema: Schema, is_integer: bool, entity: &[String], rows: &[ScoredRow]) -> Result<RecordBatch, ArrowError> {
+    let entity: ArrayRef = if is_integer {
+        // Numbers came as numbers, so the only text that is none is the empty one of a missing entity.
+        Arc::new(entity.iter().map(|name| name.parse().ok()).collect::<Int64Array>())
+    } else {
+        Arc::new(entity.iter().map(|name| Some(name.as_str())).collect::<StringArray>())
+    };
     let probability: Float64Array = rows.iter().map(|row| row.probability).collect();
-    let mut arrays: Vec<ArrayRef> = vec![Arc::new(entity), Arc::new(probability)];
-    for position in 0..columns.len() - 2 {
+    let mut arrays: Vec<ArrayRef> = vec![entity, Arc::new(probability)];
+    for position in 0..schema.fields().len() - 2 {
         let reasons: StringArray = rows.iter().map(|row| row.reasons.get(position).map(String::as_str)).collect();
         arrays.push(Arc::new(reasons));
     }
-    RecordBatch::try_new(Arc::new(schema(columns)), arrays)
+    RecordBatch::try_new(Arc::new(schema), arrays)
 }

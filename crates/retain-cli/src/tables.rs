@@ -31,9 +31,9 @@ fn bounds(low: f64, high: f64) -> String {
     format!("[{}, {}]", number(low), number(high))
 }
 
-/// `0.8412 [0.8301, 0.8520]`.
+/// `[0.8301, 0.8520]`.
 pub(crate) fn interval(measured: Option<&Measured>) -> String {
-    measured.map_or_else(|| "–".to_owned(), |m| format!("{} {}", number(m.value), bounds(m.low, m.high)))
+    measured.map_or_else(|| "–".to_owned(), |m| bounds(m.low, m.high))
 }
 
 /// `0.8412`.

@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// End with 0 where the data is too thin for a verdict; the report says so
     #[arg(long)]
     allow_inconclusive: bool,
-    /// Also write the report to a file: `.json`, `.xml` (`JUnit`) or `.md`; may be given several times
+    /// Also write the report to a file: `.json`, `.xml` (as junit) or `.md`; may be given several times
     #[arg(long, value_name = "FILE")]
     report: Vec<PathBuf>,
 }
@@ -238,7 +238,13 @@ fn rendered(report: &GateReport, format: Format) -> Result<String> {
     })
 }
 
+/// The format that a report's name asks for; a report without a place would cost the verdict after all the work.
 fn report_format(path: &Path) -> Result<Format> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let message = format!("`--report {}` cannot be written: there is no folder `{}`", path.display(), folder.display());
+        return Err(Complaint::usage(message).hint("make the folder first").into());
+    }
     match path.extension().and_then(OsStr::to_str) {
         Some("json") => Ok(Format::Json),
         Some("xml") => Ok(Format::Junit),

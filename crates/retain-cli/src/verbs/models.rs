@@ -131,7 +131,9 @@ fn show(arguments: &ShowArguments, output: Output) -> Result<Exit> {
     let path = resolve(&arguments.model, &arguments.place.models)?;
     let bundle = read_bundle(&path)?;
     output.text(&facts_text(&bundle, &path))?;
-    output.json(&json!({ "path": path, "manifest": bundle.manifest, "schema": bundle.schema, "card": bundle.card }))?;
+    output.json(
+        &json!({ "path": path.display().to_string(), "manifest": bundle.manifest, "schema": bundle.schema, "card": bundle.card }),
+    )?;
     Ok(Exit::GOOD)
 }
 
@@ -200,6 +202,12 @@ fn verify(arguments: &VerifyArguments, output: Output) -> Result<Exit> {
         return Err(Complaint::usage(message).hint("name the folder with `--models DIR`").into());
     }
     let (mut lines, mut bad) = (Vec::new(), Vec::new());
+    if arguments.model.is_none() {
+        for (alias, problem) in dangling_aliases(&registry)? {
+            lines.push(format!("{alias}: {problem}"));
+            bad.push(json!({ "model": alias, "problem": problem }));
+        }
+    }
     for (name, version) in &versions {
         let problem = problem_of(&registry, name, *version);
         lines.push(format!("{name}/{version}: {}", problem.as_deref().unwrap_or("good")));
@@ -211,12 +219,23 @@ fn verify(arguments: &VerifyArguments, output: Output) -> Result<Exit> {
         return Ok(Exit::GOOD);
     }
     let names: Vec<&str> = bad.iter().filter_map(|entry: &Value| entry["model"].as_str()).collect();
-    let message = format!("{} of {} bundles are not good: {}", bad.len(), versions.len(), names.join(", "));
+    let message = format!("not good: {} (versions read: {})", names.join(", "), versions.len());
     Err(Complaint::new(Exit::DATA, message).hint("publish them again, or remove them and point their aliases elsewhere").into())
 }
 
 fn all_versions(registry: &Registry) -> Result<Vec<(ModelName, u32)>> {
     Ok(registry.list()?.into_iter().map(|info| (info.name, info.version)).collect())
+}
+
+/// Aliases that point at a version that is not there, and what to say of them.
+fn dangling_aliases(registry: &Registry) -> Result<Vec<(String, String)>> {
+    let mut dangling = Vec::new();
+    for name in registry.names()? {
+        let versions = registry.versions(&name)?;
+        let aliases = registry.aliases(&name)?.into_iter().filter(|(_, version)| !versions.contains(version));
+        dangling.extend(aliases.map(|(alias, version)| (format!("{name}@{alias}"), format!("there is no version {version}"))));
+    }
+    Ok(dangling)
 }
 
 /// What is wrong with a published version; none when all is well.
@@ -247,7 +266,7 @@ fn publish(arguments: &PublishArguments, output: Output) -> Result<Exit> {
     output.json(&json!({
         "name": name,
         "version": published.version,
-        "path": published.path,
+        "path": published.path.display().to_string(),
         "is_new": published.is_new,
         "promoted": arguments.promote,
     }))?;

@@ -50,6 +50,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     let default_port = if arguments.once { 0 } else { 50051 };
     let listen = arguments.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
     check_address(listen)?;
+    check_models(&arguments.models)?;
     interrupt::watch();
     let bundle = train_sample(arguments, global, output)?;
     let verdict = pass_gate(&bundle, output)?;
@@ -64,7 +65,9 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     if arguments.once {
         let answers = runtime()?.block_on(sample_calls::serve_and_call(config, output))?;
         let Published { version, path, is_new } = &published;
-        output.json(&json!({ "published": path, "version": version, "is_new": is_new, "answers": answers }))?;
+        output.json(
+            &json!({ "published": path.display().to_string(), "version": version, "is_new": is_new, "answers": answers }),
+        )?;
         return Ok(Exit::GOOD);
     }
     let advice = |address| calls_to_try(address, &arguments.models);
@@ -82,6 +85,15 @@ fn check_address(listen: SocketAddr) -> Result<()> {
     }
 }
 
+/// Makes the folder of published models and writes to it, which after the training would be late to find impossible.
+fn check_models(models: &Path) -> Result<()> {
+    let made = std::fs::create_dir_all(models).and_then(|()| {
+        let probe = Draft::new(models);
+        std::fs::create_dir(&probe.0)
+    });
+    made.with_context(|| format!("cannot publish in the folder `{}`; `--models DIR` names another", models.display()))
+}
+
 /// Trains on the built-in table. The bundle is written to disk and read back once, because only then has it its checksums.
 fn train_sample(arguments: &Arguments, global: &Global, output: Output) -> Result<Bundle> {
     let started = Instant::now();
@@ -91,12 +103,12 @@ fn train_sample(arguments: &Arguments, global: &Global, output: Output) -> Resul
     let source = TableSource::from_bytes("telco_churn.csv", TABLE.to_vec()).context("the built-in table is not usable")?;
     let training = read_training(&source, &task, output)?;
     let trained = train(&task, &training, None, started, output)?;
-    std::fs::create_dir_all(&arguments.models)
-        .with_context(|| format!("cannot make the folder `{}`", arguments.models.display()))?;
-    let draft = Draft::new(&arguments.models);
     output.text(&summary_text(&trained, None))?;
-    trained.bundle.replace(&draft.0).context("cannot write the bundle")?;
-    read_bundle(&draft.0)
+    interrupt::uninterrupted(|| {
+        let draft = Draft::new(&arguments.models);
+        trained.bundle.replace(&draft.0).context("cannot write the bundle")?;
+        read_bundle(&draft.0)
+    })
 }
 
 /// A folder that is gone when this is dropped.
@@ -155,7 +167,8 @@ fn publish(registry: &Registry, bundle: &Bundle, output: Output) -> Result<Publi
 fn beside_champion(registry: &Registry, name: &ModelName, champion: u32, bundle: &Bundle, version: u32) -> String {
     let auc = |bundle: &Bundle| {
         let metrics = serde_json::from_slice::<MetricsFile>(&bundle.metrics).ok()?;
-        Some(tables::interval(metrics.validation.evaluation.get(Metric::RocAuc)))
+        let measured = metrics.validation.evaluation.get(Metric::RocAuc);
+        Some(format!("{} {}", tables::value(measured), tables::interval(measured)))
     };
     let of_champion = Bundle::read(&registry.path(name, champion)).ok().and_then(|bundle| auc(&bundle));
     let unknown = || "unknown".to_owned();
@@ -170,15 +183,29 @@ fn beside_champion(registry: &Registry, name: &ModelName, champion: u32, bundle:
     )
 }
 
+/// How this program is called from here: a build of the project is rarely on the search path.
+fn program() -> String {
+    let Ok(program) = std::env::current_exe() else { return "retain".to_owned() };
+    let here = std::env::current_dir().unwrap_or_default();
+    program.strip_prefix(&here).unwrap_or(&program).display().to_string()
+}
+
 fn calls_to_try(address: SocketAddr, models: &Path) -> String {
-    let models = models.display();
+    let (program, models) = (program(), models.display());
+    let files = if Path::new(TABLE_PATH).is_file() {
+        format!(
+            "{program} explain --model telco-churn --models {models} --input {TABLE_PATH} --id {SAMPLE_CUSTOMER}\n\
+             {program} score --model telco-churn --models {models} --input {TABLE_PATH} --output scores.csv --explain 3\n"
+        )
+    } else {
+        format!("{program} models show telco-churn --models {models}\n")
+    };
     format!(
         "\n── 4. try\n\n\
          grpcurl -plaintext {address} list\n\
          grpcurl -plaintext -d '{{\"customer_id\": \"new\", \"features\": {{\"tenure\": {{\"number\": 1}}, \"Contract\": {{\"text\": \
          \"Month-to-month\"}}, \"MonthlyCharges\": {{\"number\": 95.5}}}}, \"top_k_reasons\": 5}}' {address} retain.v1.PredictionService/Predict\n\
-         retain explain --model telco-churn --models {models} --input {TABLE_PATH} --id {SAMPLE_CUSTOMER}\n\
-         retain score --model telco-churn --models {models} --input {TABLE_PATH} --output scores.csv --explain 3\n\n\
+         {files}\n\
          Ctrl-C ends the server."
     )
 }

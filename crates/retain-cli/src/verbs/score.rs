@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use arrow::datatypes::DataType;
 use clap::Args;
 use rayon::prelude::*;
 use retain_core::{Day, FeatureSchema};
@@ -15,7 +16,7 @@ use crate::input::{needs_day, open_table, read_bundle, scorer_of, table_attempt}
 use crate::interrupt;
 use crate::model_path::ModelArguments;
 use crate::output::Output;
-use crate::score_writer::{ScoreWriter, ScoredRow};
+use crate::score_writer::{Entity, ScoreWriter, ScoredRow};
 
 /// Rejected cells that are told in full; all are counted.
 const LISTED_CELLS: usize = 20;
@@ -57,8 +58,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
     let day = observation_day(arguments.observed_at.as_deref(), &source, &scorer, output)?;
     let reader = RowReader::open(&source, scorer.schema(), day).with_context(|| table_attempt(source.name()))?;
     interrupt::watch();
-    let entity = scorer.schema().entity.as_deref().unwrap_or("row");
-    let writer = ScoreWriter::create(&arguments.output, entity, usize::from(arguments.explain))?;
+    let entity = entity_of(&source, scorer.schema());
+    let writer = ScoreWriter::create(&arguments.output, &entity, usize::from(arguments.explain))?;
 
     let summary = score_all(reader, &source, &scorer, writer, usize::from(arguments.explain), output)?;
     tell(&summary, scorer.schema(), output);
@@ -66,6 +67,15 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
         output.json(&summary_json(&summary, scorer.schema(), &arguments.output))?;
     }
     Ok(if summary.n_rejected == 0 { Exit::GOOD } else { Exit::DATA })
+}
+
+/// The entity column of the result; rows of a model without one are named by their number.
+fn entity_of<'a>(source: &TableSource, schema: &'a FeatureSchema) -> Entity<'a> {
+    let Some(name) = schema.entity.as_deref() else { return Entity { name: "row", is_integer: true } };
+    // A batch that cannot be read is told of when the rows are scored.
+    let first = source.column_idx(name).and_then(|idx| source.batches(&[idx]).ok()?.next()?.ok());
+    let is_integer = first.is_some_and(|batch| *batch.schema().field(0).data_type() == DataType::Int64);
+    Entity { name, is_integer }
 }
 
 /// The day to which dates count: the one given, or the model's; none where every row has its own.
@@ -176,7 +186,7 @@ fn summary_json(summary: &Summary, schema: &FeatureSchema, path: &Path) -> Value
     let cell = |cell: &RejectedCell| json!({ "row": cell.row, "column": cell.column, "problem": cell.problem.to_string() });
     let note = |(feature, notes): (&str, &FeatureNotes)| json!({ "feature": feature, "missing": notes.missing, "unseen": notes.unseen, "out_of_range": notes.out_of_range });
     json!({
-        "output": path,
+        "output": path.display().to_string(),
         "n_rows": summary.n_rows,
         "n_rejected": summary.n_rejected,
         "rejected": summary.rejected.iter().map(cell).collect::<Vec<_>>(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use retain_server::{Config, LoadReport, Server, ServerError, ServerHandle};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -16,9 +16,10 @@ use crate::interrupt;
 use crate::output::Output;
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["config", "models"])))]
 pub(crate) struct Arguments {
     /// The server file; flags override it
-    #[arg(long, value_name = "FILE", required_unless_present = "models")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder of published models
     #[arg(long, value_name = "DIR")]
@@ -71,7 +72,7 @@ pub(crate) async fn bind(config: Config) -> Result<Server> {
     Server::bind(config).await.map_err(|error| match error {
         ServerError::Bind { .. } => {
             let complaint = Complaint::usage(format!("the server cannot listen on `{listen}`")).because(error);
-            complaint.hint("another process may have the port: choose another with `--listen`, or port 0 for a free one").into()
+            complaint.hint("choose another address or port with `--listen`; port 0 takes a free one").into()
         }
         other => anyhow::Error::new(other),
     })
@@ -101,7 +102,7 @@ pub(crate) async fn serve(config: Config, output: Output, advice: impl FnOnce(So
         return Err(nothing_to_serve(&loaded, &models.display().to_string()).into());
     }
     output.text(&format!("listening on {address}\n{}\n{}", live_text(&loaded), advice(address)))?;
-    output.json(&json!({ "listen": address.to_string(), "models": live_names(&loaded) }))?;
+    output.json_line(&json!({ "listen": address.to_string(), "models": live_names(&loaded) }))?;
     watch_hangup(&handle)?;
     serving.await??;
     drop(stop);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use retain_data::{TableReport, Task, Training};
 use retain_eval::{Evaluation, Metric};
-use retain_score::{Bundle, MANIFEST};
+use retain_score::Bundle;
 use retain_train::{MetricsFile, TrainOptions, Trained};
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ use crate::cli::Global;
 use crate::exit::{Complaint, Exit};
 use crate::input::{open_table, read_by_schema, read_task, read_training};
 use crate::interrupt;
+use crate::out_folder;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::tables;
@@ -51,7 +52,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Result<Exit> {
     let started = Instant::now();
     refuse_two_pipes(arguments)?;
-    check_out(&arguments.out)?;
+    let place = out_folder::check(&arguments.out)?;
     let task = task_with_seed(read_task(&arguments.config)?, global.seed);
     let source = open_table(&arguments.data)?;
     let test_source = arguments.test.as_deref().map(open_table).transpose()?;
@@ -60,11 +61,12 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     let training = read_training(&source, &task, output)?;
     let test = test_source
         .map(|source| read_by_schema(&source, &training.dataset.schema, training.report.reference, output))
-        .transpose()?
-        .map(|test| test.dataset);
+        .transpose()?;
+    warn_of_same_table(&training, test.as_ref(), output);
+    let test = test.map(|test| test.dataset);
     output.text(&profile_text(&training.report, &training.dataset))?;
     let trained = train(&task, &training, test.as_ref(), started, output)?;
-    write(&trained.bundle, &arguments.out)?;
+    write(&trained.bundle, &place)?;
     output.text(&summary_text(&trained, Some(&arguments.out)))?;
     output.json(&summary_json(&trained, &training, &arguments.out))?;
     Ok(Exit::GOOD)
@@ -99,6 +101,13 @@ fn is_of_table(warning: &str, report: &TableReport) -> bool {
     report.warnings.iter().any(|known| known.message == warning)
 }
 
+fn warn_of_same_table(training: &Training, test: Option<&Training>, output: Output) {
+    if test.is_some_and(|test| test.report.sha256 == training.report.sha256) {
+        let message = "`--test` is the table that is trained on: the model looks better there than on new customers";
+        output.warn("training_table", message);
+    }
+}
+
 fn refuse_two_pipes(arguments: &Arguments) -> Result<()> {
     let is_pipe = |path: &PathBuf| path.as_os_str() == "-";
     let n_pipes = [Some(&arguments.config), Some(&arguments.data), arguments.test.as_ref()].into_iter().flatten();
@@ -106,41 +115,6 @@ fn refuse_two_pipes(arguments: &Arguments) -> Result<()> {
         return Err(Complaint::usage("standard input can be only one of `--config`, `--data` and `--test`").into());
     }
     Ok(())
-}
-
-/// Refuses, before the long work, a place that the bundle could not be written to.
-fn check_out(out: &Path) -> Result<()> {
-    let shown = out.display();
-    let Some(name) = out.file_name() else {
-        return Err(Complaint::usage(format!("`--out {shown}` has no name of its own")).hint("name a new folder").into());
-    };
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if parent.join("aliases.json").exists() || is_published(out, parent, &name.to_string_lossy()) {
-        let message = format!("`--out {shown}` lies among published models, and published versions never change");
-        let hint = "write to a folder of its own, then `retain models publish --model DIR` gives it the next version";
-        return Err(Complaint::usage(message).hint(hint).into());
-    }
-    let is_taken = out.is_file() || std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    if is_taken && !out.join(MANIFEST).is_file() {
-        let message = format!("`--out {shown}` holds something that is not a bundle");
-        return Err(Complaint::usage(message).hint("name a folder that is new, empty, or holds a bundle to replace").into());
-    }
-    check_writable(parent).with_context(|| format!("cannot write to `--out {shown}`"))
-}
-
-/// Whether a version lies here that was published without an alias: `<name>/<number>`.
-fn is_published(out: &Path, parent: &Path, name: &str) -> bool {
-    let is_version = name.parse::<u32>().is_ok() && out.join(MANIFEST).is_file();
-    is_version && parent.file_name().is_some_and(|model| Bundle::read(out).is_ok_and(|b| *b.manifest.name.as_str() == *model))
-}
-
-/// Tries the nearest folder that exists, since the others will be made inside it.
-fn check_writable(folder: &Path) -> std::io::Result<()> {
-    let existing = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
-    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
-    let probe = existing.join(format!(".retain-probe-{}", std::process::id()));
-    std::fs::write(&probe, b"")?;
-    std::fs::remove_file(&probe)
 }
 
 fn write(bundle: &Bundle, out: &Path) -> Result<()> {
@@ -170,32 +144,32 @@ pub(crate) fn summary_text(trained: &Trained, out: Option<&Path>) -> String {
     )
 }
 
-/// Every learner with intervals, and the base rate below them.
+/// Every learner on two lines, values above their intervals, so that six metrics fit into 120 columns; the base rate below them.
 fn leaderboard(metrics: &MetricsFile) -> String {
-    let mut headings = vec!["learner"];
-    headings.extend(LEADERBOARD.iter().map(|(_, heading)| *heading));
-    headings.push("");
-    let mut table = tables::table(&headings, 1);
-    let cells = |evaluation: &Evaluation| LEADERBOARD.map(|(metric, _)| tables::interval(evaluation.get(metric)));
+    let headings = std::iter::once("learner").chain(LEADERBOARD.map(|(_, heading)| heading));
+    let mut table = tables::table(&headings.collect::<Vec<_>>(), 1);
+    let values = |evaluation: &Evaluation| LEADERBOARD.map(|(metric, _)| tables::value(evaluation.get(metric)));
+    let intervals = |evaluation: &Evaluation| LEADERBOARD.map(|(metric, _)| tables::interval(evaluation.get(metric)));
     for row in &metrics.leaderboard {
         let mark = match (row.is_winner, row.is_tied) {
-            (true, _) => "winner",
-            (false, true) => "cannot be told apart",
+            (true, _) => "  winner",
+            (false, true) => "  tied",
             (false, false) => "",
         };
-        let learner = std::iter::once(row.learner.clone());
-        table.add_row(learner.chain(cells(&row.evaluation)).chain([mark.to_owned()]));
+        table.add_row(std::iter::once(row.learner.clone()).chain(values(&row.evaluation)));
+        table.add_row(std::iter::once(mark.to_owned()).chain(intervals(&row.evaluation)));
     }
-    let baseline = LEADERBOARD.map(|(metric, _)| tables::value(metrics.validation.baseline.get(metric)));
-    table.add_row(std::iter::once("base rate".to_owned()).chain(baseline));
+    table.add_row(std::iter::once("base rate".to_owned()).chain(values(&metrics.validation.baseline)));
     let confidence = 100.0 * metrics.validation.evaluation.confidence;
-    format!("leaderboard, {confidence:.0} % intervals\n\n{}", tables::render(&table))
+    let is_tied = metrics.leaderboard.iter().any(|row| row.is_tied && !row.is_winner);
+    let legend = if is_tied { "\n\ntied: the paired interval of its log loss leaves open which is better" } else { "" };
+    format!("leaderboard, {confidence:.0} % intervals\n\n{}{legend}", tables::render(&table))
 }
 
 fn summary_json(trained: &Trained, training: &Training, out: &Path) -> Value {
     let manifest = &trained.bundle.manifest;
     json!({
-        "bundle": out,
+        "bundle": out.display().to_string(),
         "model": manifest.name,
         "learner": manifest.learner,
         "configuration": manifest.configuration,

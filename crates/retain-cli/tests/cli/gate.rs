@@ -99,3 +99,11 @@ fn a_gate_file_with_a_slip_is_refused() {
     gate(&folder, "", &[]).expect(2).says("no checks");
     gate(&folder, "[[floor]]\nmodel = \"other\"\nmetric = \"roc_auc\"\nmin = 0.5\n", &[]).expect(2).says("`other`");
 }
+
+#[test]
+fn a_report_without_a_folder_is_refused_before_the_verdict() {
+    let folder = Folder::new();
+    let report = folder.path("missing/report.xml");
+    let run = gate(&folder, &floor(0.5), &["--report", &report]).expect(2).says("there is no folder");
+    assert_eq!(run.stdout, "");
+}

@@ -75,6 +75,7 @@ fn usage_errors_end_with_2() {
     {
         retain(arguments).expect(2);
     }
+    retain(&["serve"]).expect(2).says("--config <FILE>|--models <DIR>");
     retain(&["--help"]).expect(0);
     retain(&["--version"]).expect(0);
 }
@@ -94,4 +95,62 @@ fn quickstart_goes_from_the_table_to_an_answer_over_a_socket() {
     assert_eq!(folder.names(), ["models"]);
     let entries = std::fs::read_dir(&models).unwrap().count();
     assert_eq!(entries, 1, "the draft of the bundle was left in {models}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_says_in_one_line_of_json_that_it_listens() {
+    let folder = Folder::new();
+    let models = folder.path("models");
+    retain(&["models", "publish", "--model", &trained().model, "--models", &models, "--promote"]).expect(0);
+    let arguments = ["serve", "--format", "json", "--models", &models, "--listen", "127.0.0.1:0"];
+    let mut server = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert!(line["listen"].as_str().unwrap().starts_with("127.0.0.1:"), "{first}");
+    assert_eq!(line["models"][0], "simulated/1");
+}
+
+#[test]
+fn an_alias_to_nowhere_and_a_damaged_alias_file_are_found() {
+    let folder = Folder::new();
+    let models = folder.path("models");
+    retain(&["models", "publish", "--model", &trained().model, "--models", &models, "--promote"]).expect(0);
+    let aliases = format!("{models}/simulated/aliases.json");
+    std::fs::write(&aliases, "{\"champion\": 77}").unwrap();
+    let run = retain(&["models", "verify", "--models", &models]).expect(5).says("simulated@champion");
+    assert!(run.stdout.contains("there is no version 77") && run.stdout.contains("simulated/1: good"), "{}", run.stdout);
+    retain(&["models", "promote", "simulated/1", "--alias", "prod", "--models", &models]).expect(2).says("`shadow`");
+    std::fs::write(&aliases, "{champion").unwrap();
+    retain(&["models", "list", "--models", &models]).expect(5).says("aliases.json").says("hint: correct it");
+}
+
+#[test]
+fn a_name_that_is_no_model_is_explained() {
+    let folder = Folder::new();
+    let (table, models) = (&trained().holdout, folder.path("models"));
+    let evaluate = |model: &str| retain(&["evaluate", "--model", model, "--data", table, "--models", &models]).expect(2);
+    evaluate(table).says("is a file, and a model is a folder");
+    evaluate("nothing").says("there is no folder of that name either");
+    evaluate(&models).says("not an address either");
+}
+
+#[test]
+fn quickstart_refuses_a_folder_it_cannot_publish_in_before_it_trains() {
+    let folder = Folder::new();
+    let models = folder.file("models", "a file");
+    let run = retain(&["quickstart", "--once", "--models", &models]).expect(2).says("cannot publish in the folder");
+    assert_eq!(run.stdout, "");
+}
+
+#[test]
+fn usage_errors_are_one_message_in_json() {
+    let run = retain(&["--format", "json", "trian"]).expect(2);
+    let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+    assert_eq!(error["error"]["message"], "unrecognized subcommand 'trian'");
+    assert_eq!(error["error"]["hint"], "a similar subcommand exists: 'train'");
+    retain(&["--seed", "-1", "models", "list"]).expect(2).says("invalid value '-1' for '--seed");
 }

@@ -3,6 +3,11 @@
 use std::fs;
 use std::io::Read;
 use std::process::Stdio;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
 
 use crate::support::{Folder, column, columns, command, retain, retain_with_input, trained};
 
@@ -207,4 +212,52 @@ fn bench_reports_every_measurement() {
         assert!(json[p99].as_f64().unwrap() >= json[median].as_f64().unwrap() * 0.5, "{json}");
     }
     assert!(json["n_rows"].as_u64().unwrap() >= 1000);
+}
+
+/// The hold-out rows as Parquet: texts, but for a whole number as the customer.
+fn parquet_with_numbered_customers(folder: &Folder) -> String {
+    let mut arrays: Vec<(String, ArrayRef)> = Vec::new();
+    for (name, texts) in columns(&trained().holdout) {
+        let array: ArrayRef = if name == "customer_id" {
+            Arc::new((0..texts.len() as i64).map(|number| Some(number + 9_007_199_254_740_993)).collect::<Int64Array>())
+        } else {
+            Arc::new(texts.into_iter().map(Some).collect::<StringArray>())
+        };
+        arrays.push((name, array));
+    }
+    let batch = RecordBatch::try_from_iter(arrays).unwrap();
+    let path = folder.path("numbered.parquet");
+    let mut writer = ArrowWriter::try_new(fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    path
+}
+
+#[test]
+fn a_whole_number_as_customer_stays_one_in_parquet() {
+    let folder = Folder::new();
+    let table = parquet_with_numbered_customers(&folder);
+    let scores = score(&folder, "scores.parquet", &table, &[]);
+    let source = retain_data::TableSource::open(scores.as_ref()).unwrap();
+    let batch = source.batches(&[0]).unwrap().next().unwrap().unwrap();
+    let customers = batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+    assert_eq!(customers.value(1), 9_007_199_254_740_994);
+    let text = score(&folder, "scores.csv", &table, &[]);
+    assert_eq!(column(&text, "customer_id")[1], "9007199254740994");
+    assert_eq!(column(&text, "probability"), column(&score(&folder, "of_csv.csv", &trained().holdout, &[]), "probability"));
+}
+
+#[test]
+fn customers_of_any_text_come_back_as_they_were() {
+    let folder = Folder::new();
+    let lines = holdout_lines();
+    let names = ["a\"b", "a,b", "a\nb", "=1+1", "007", "", " lead", "é\u{202e}"];
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(lines[0].split(',')).unwrap();
+    for (name, line) in names.iter().zip(&lines[1..]) {
+        let record: Vec<&str> = std::iter::once(*name).chain(line.split(',').skip(1)).collect();
+        writer.write_record(record).unwrap();
+    }
+    let table = folder.file("names.csv", writer.into_inner().unwrap());
+    assert_eq!(column(&score(&folder, "scores.csv", &table, &[]), "customer_id"), names);
 }
