@@ -41,6 +41,12 @@ pub enum AddressError {
         /// The text that was found.
         found: String,
     },
+    /// The part after `@` is not an alias.
+    #[error("after `@` stands an alias such as `champion`, found `{found}`")]
+    Alias {
+        /// The text that was found.
+        found: String,
+    },
     /// The part after `/` is not a whole number from 1.
     #[error("a model version is a whole number from 1, found `{found}`")]
     Version {
@@ -105,7 +111,7 @@ impl FromStr for ModelAddress {
         }
         let (name, alias) = text.split_once('@').unwrap_or((text, "champion"));
         if !is_name(alias) {
-            return Err(AddressError::Name { found: shortened(alias) });
+            return Err(AddressError::Alias { found: shortened(alias) });
         }
         Ok(Self { name: ModelName::new(name)?, selector: VersionSelector::Alias(alias.to_owned()) })
     }

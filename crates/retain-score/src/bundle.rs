@@ -1,7 +1,9 @@
 //! A model bundle on disk: written whole or not at all, and believed only after its checksums, its model and its check rows.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
+use std::hash::BuildHasher;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -61,16 +63,22 @@ pub enum BundleError {
         file: String,
     },
     /// A file could not be read or written.
-    #[error("bundle `{path}`: cannot {action} `{file}`")]
+    #[error("bundle `{path}`: cannot {action}")]
     Io {
+        /// The folder.
+        path: PathBuf,
+        /// What was tried, on which file.
+        action: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Something stands in a file's place that is not a file: reading it might never end.
+    #[error("bundle `{path}`: `{file}` is not a regular file")]
+    NotAFile {
         /// The folder.
         path: PathBuf,
         /// The file.
         file: String,
-        /// What was tried.
-        action: &'static str,
-        /// Why not.
-        source: std::io::Error,
     },
     /// A file is larger than any bundle's.
     #[error("bundle `{path}`: `{file}` has {found} bytes, more than the {limit} allowed")]
@@ -219,7 +227,12 @@ impl Bundle {
         if is_taken(path) {
             return Err(BundleError::Exists { path: path.to_owned() });
         }
-        self.write_beside(path, |temporary| fs::rename(temporary, path))
+        let written = self.write_beside(path, |temporary| fs::rename(temporary, path));
+        match written {
+            // Somebody else wrote to the same place meanwhile.
+            Err(BundleError::Io { .. }) if is_taken(path) => Err(BundleError::Exists { path: path.to_owned() }),
+            other => other,
+        }
     }
 
     /// Writes the bundle over another one at `path`, which is gone only once the new one is complete.
@@ -230,21 +243,25 @@ impl Bundle {
         if !is_taken(path) {
             return self.write(path);
         }
-        if !path.join(MANIFEST).is_file() {
+        if !path.join(MANIFEST).is_file() || holds_strangers(path) {
             return Err(BundleError::Exists { path: path.to_owned() });
         }
         self.write_beside(path, |temporary| {
             let old = beside(path, "old");
             fs::rename(path, &old)?;
-            fs::rename(temporary, path)?;
+            if let Err(error) = fs::rename(temporary, path) {
+                // The old bundle goes back to its place; if that fails too, it still lies beside it.
+                let _ = fs::rename(&old, path);
+                return Err(error);
+            }
             fs::remove_dir_all(&old)
         })
     }
 
     fn write_beside(&self, path: &Path, place: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), BundleError> {
         let temporary = beside(path, "new");
-        let result = self.write_files(&temporary).and_then(|()| {
-            place(&temporary).map_err(|source| io_error(path, "", "rename into place", source))?;
+        let result = self.write_files(path, &temporary).and_then(|()| {
+            place(&temporary).map_err(|source| io_error(path, "rename the new bundle into place".to_owned(), source))?;
             sync_folder(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
             Ok(())
         });
@@ -255,27 +272,28 @@ impl Bundle {
         result
     }
 
-    fn write_files(&self, folder: &Path) -> Result<(), BundleError> {
-        fs::create_dir_all(folder).map_err(|source| io_error(folder, "", "create the folder", source))?;
-        let mut files = self.file_bytes(folder)?;
+    /// Writes all files into `folder`; errors speak of `path`, where they are to end up.
+    fn write_files(&self, path: &Path, folder: &Path) -> Result<(), BundleError> {
+        fs::create_dir_all(folder).map_err(|source| io_error(path, "create the folder".to_owned(), source))?;
+        let mut files = self.file_bytes(path)?;
         let mut manifest = self.manifest.clone();
         manifest.files = files.iter().map(|(name, bytes)| ((*name).to_owned(), sha256(bytes))).collect();
         manifest.schema_sha256 = manifest.files.get("schema.json").cloned().unwrap_or_default();
-        files.insert(MANIFEST, pretty_json(folder, MANIFEST, &manifest)?);
+        files.insert(MANIFEST, pretty_json(path, MANIFEST, &manifest)?);
         for (name, bytes) in &files {
-            write_synced(&folder.join(name), bytes).map_err(|source| io_error(folder, name, "write", source))?;
+            write_synced(&folder.join(name), bytes).map_err(|source| io_error(path, format!("write `{name}`"), source))?;
         }
         sync_folder(folder);
         Ok(())
     }
 
-    fn file_bytes(&self, folder: &Path) -> Result<BTreeMap<&'static str, Vec<u8>>, BundleError> {
+    fn file_bytes(&self, path: &Path) -> Result<BTreeMap<&'static str, Vec<u8>>, BundleError> {
         let bytes = [
-            pretty_json(folder, "schema.json", &self.schema)?,
+            pretty_json(path, "schema.json", &self.schema)?,
             self.model.encode(self.schema.n_features()),
             self.metrics.clone(),
             self.reference.clone(),
-            pretty_json(folder, "check_rows.json", &self.check_rows)?,
+            pretty_json(path, "check_rows.json", &self.check_rows)?,
             self.card.clone().into_bytes(),
         ];
         Ok(FILES.into_iter().zip(bytes).collect())
@@ -314,10 +332,15 @@ fn read_files(path: &Path, manifest: &Manifest) -> Result<BTreeMap<&'static str,
 fn read_file(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>, BundleError> {
     let failed = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => BundleError::MissingFile { path: path.to_owned(), file: name.to_owned() },
-        _ => io_error(path, name, "read", source),
+        _ => io_error(path, format!("read `{name}`"), source),
     };
+    // Asked before opening: opening a pipe waits for its other end.
+    let metadata = fs::metadata(path.join(name)).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(BundleError::NotAFile { path: path.to_owned(), file: name.to_owned() });
+    }
     let file = File::open(path.join(name)).map_err(failed)?;
-    let found = file.metadata().map_err(failed)?.len();
+    let found = metadata.len();
     let mut bytes = Vec::new();
     // The size is asked again by reading: a file may grow, and some files have no size.
     file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -327,8 +350,8 @@ fn read_file(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>, BundleError
     Ok(bytes)
 }
 
-fn io_error(path: &Path, file: &str, action: &'static str, source: std::io::Error) -> BundleError {
-    BundleError::Io { path: path.to_owned(), file: file.to_owned(), action, source }
+fn io_error(path: &Path, action: String, source: std::io::Error) -> BundleError {
+    BundleError::Io { path: path.to_owned(), action, source }
 }
 
 fn pretty_json(path: &Path, name: &str, value: &impl serde::Serialize) -> Result<Vec<u8>, BundleError> {
@@ -353,10 +376,20 @@ fn is_taken(path: &Path) -> bool {
     }
 }
 
+/// Whether a folder holds anything that is no part of a bundle.
+fn holds_strangers(path: &Path) -> bool {
+    let is_ours = |name: &std::ffi::OsStr| FILES.iter().chain([&MANIFEST]).any(|ours| name == *ours);
+    fs::read_dir(path)
+        .map_or(true, |entries| entries.into_iter().any(|entry| entry.map_or(true, |entry| !is_ours(&entry.file_name()))))
+}
+
 /// A hidden name in the same folder, so that a rename never crosses file systems.
-fn beside(path: &Path, what: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, what: &str) -> PathBuf {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    path.with_file_name(format!(".{name}.{what}-{}", std::process::id()))
+    // The process's number would not do: threads share it, and containers on one volume may have the same. Every
+    // `RandomState` has other keys.
+    let random = RandomState::new().hash_one(std::process::id());
+    path.with_file_name(format!(".{name}.{what}-{random:016x}"))
 }
 
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

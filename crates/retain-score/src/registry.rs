@@ -1,12 +1,12 @@
 //! The folder of published models: `<root>/<name>/<version>/` and `<root>/<name>/aliases.json`.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use retain_core::{ModelAddress, ModelName, VersionSelector, nearest};
 
-use crate::bundle::{Bundle, BundleError, MANIFEST, sync_folder, write_synced};
+use crate::bundle::{Bundle, BundleError, MANIFEST, beside, sync_folder, write_synced};
 
 /// Which version each alias of a model points at: `champion`, `challenger`, `shadow`.
 pub type Aliases = BTreeMap<String, u32>;
@@ -101,6 +101,11 @@ pub enum RegistryError {
     Bundle(#[from] BundleError),
 }
 
+fn unknown_alias(name: &ModelName, alias: &str) -> RegistryError {
+    let nearest = nearest(alias, ALIASES).map(str::to_owned);
+    RegistryError::UnknownAlias { name: name.to_string(), alias: alias.to_owned(), nearest }
+}
+
 fn hint(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
@@ -177,13 +182,18 @@ impl Registry {
         match fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Aliases::new()),
             Err(error) => return Err(io("read", &path)(error)),
-            Ok(metadata) if metadata.len() > MAX_ALIASES_BYTES => {
-                return Err(io("read", &path)(std::io::Error::other("the file is too large for a list of aliases")));
+            Ok(metadata) if !metadata.is_file() || metadata.len() > MAX_ALIASES_BYTES => {
+                return Err(io("read", &path)(std::io::Error::other("it is not a file of a few lines")));
             }
             Ok(_) => {}
         }
         let bytes = fs::read(&path).map_err(io("read", &path))?;
-        serde_json::from_slice(&bytes).map_err(|source| RegistryError::Aliases { path, source })
+        let aliases: Aliases =
+            serde_json::from_slice(&bytes).map_err(|source| RegistryError::Aliases { path: path.clone(), source })?;
+        match aliases.keys().find(|alias| !ALIASES.contains(&alias.as_str())) {
+            None => Ok(aliases),
+            Some(unknown) => Err(unknown_alias(name, unknown)),
+        }
     }
 
     /// Points an alias at a version that exists.
@@ -193,21 +203,23 @@ impl Registry {
     /// [`RegistryError::UnknownVersion`] when there is no such version.
     pub fn set_alias(&self, name: &ModelName, alias: &str, version: u32) -> Result<(), RegistryError> {
         if !ALIASES.contains(&alias) {
-            let nearest = nearest(alias, ALIASES).map(str::to_owned);
-            return Err(RegistryError::UnknownAlias { name: name.to_string(), alias: alias.to_owned(), nearest });
+            return Err(unknown_alias(name, alias));
         }
         self.require_version(name, version)?;
+        let folder = self.root.join(name.as_str());
+        // Two promotions at once would each write back what the other had not yet changed.
+        let lock = File::open(&folder).and_then(|folder| folder.lock().map(|()| folder)).map_err(io("lock", &folder))?;
         let mut aliases = self.aliases(name)?;
         aliases.insert(alias.to_owned(), version);
-        let folder = self.root.join(name.as_str());
         let path = folder.join(ALIASES_FILE);
-        let temporary = folder.join(format!(".{ALIASES_FILE}.new-{}", std::process::id()));
+        let temporary = beside(&path, "new");
         let mut bytes =
             serde_json::to_vec_pretty(&aliases).map_err(|source| RegistryError::Aliases { path: path.clone(), source })?;
         bytes.push(b'\n');
         write_synced(&temporary, &bytes).map_err(io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(io("write", &path))?;
         sync_folder(&folder);
+        drop(lock);
         Ok(())
     }
 

@@ -191,5 +191,19 @@ fn a_bundle_is_never_written_over_something_else() {
     fs::create_dir(&other).unwrap();
     fs::write(other.join("letter.txt"), "dear").unwrap();
     assert!(matches!(bundle("telco", 1).replace(&other).unwrap_err(), BundleError::Exists { .. }));
+    fs::write(other.join("manifest.json"), "{}").unwrap();
+    assert!(matches!(bundle("telco", 1).replace(&other).unwrap_err(), BundleError::Exists { .. }));
     assert_eq!(fs::read_to_string(other.join("letter.txt")).unwrap(), "dear");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_without_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(folder.path());
+    fs::remove_file(path.join("model.bin")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(path.join("model.bin")).status().unwrap();
+    assert!(made.success());
+    let error = Bundle::read(&path).unwrap_err();
+    assert!(matches!(&error, BundleError::NotAFile { file, .. } if file == "model.bin"), "{error}");
 }

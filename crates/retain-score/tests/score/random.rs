@@ -65,7 +65,16 @@ fn term(feature_idx: u32, feature: &FeatureSpec, rng: &mut Random) -> Term {
         Shape::Category { values: (0..=feature.categories.len()).map(|_| weight()).collect(), missing: weight() }
     } else {
         let (linear, quadratic, missing) = (weight(), weight(), weight());
-        Shape::Number { low: -1.5, high: 1.5, log: feature_idx % 2 == 0, center: 0.3, scale: 0.7, linear, quadratic, missing }
+        Shape::Number {
+            low: -1.5,
+            high: 1.5,
+            log: feature_idx.is_multiple_of(2),
+            center: 0.3,
+            scale: 0.7,
+            linear,
+            quadratic,
+            missing,
+        }
     };
     Term { feature_idx, shape, mean: weight() }
 }

@@ -60,3 +60,53 @@ fn strangers_in_the_folder_are_passed_over() {
     fs::write(root.join("telco/aliases.json"), "[1]").unwrap();
     assert!(matches!(registry.list(), Err(RegistryError::Aliases { .. })));
 }
+
+#[test]
+fn bundles_published_at_once_get_a_number_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(&folder.path().join("models"));
+    let bundles: Vec<Bundle> = (0..6)
+        .map(|seed| {
+            let path = folder.path().join(format!("run-{seed}"));
+            bundle("telco", seed).write(&path).unwrap();
+            Bundle::read(&path).unwrap()
+        })
+        .collect();
+    let mut versions: Vec<u32> = std::thread::scope(|scope| {
+        let publishers: Vec<_> = bundles.iter().map(|bundle| scope.spawn(|| registry.publish(bundle).unwrap().version)).collect();
+        publishers.into_iter().map(|publisher| publisher.join().unwrap()).collect()
+    });
+    versions.sort_unstable();
+    assert_eq!(versions, [1, 2, 3, 4, 5, 6]);
+    for version in versions {
+        Bundle::read(&registry.path(&ModelName::new("telco").unwrap(), version)).unwrap();
+    }
+}
+
+#[test]
+fn aliases_set_at_once_are_all_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(&folder.path().join("models"));
+    published(&registry, folder.path(), 1);
+    let telco = ModelName::new("telco").unwrap();
+    for _ in 0..20 {
+        fs::remove_file(folder.path().join("models/telco/aliases.json")).ok();
+        std::thread::scope(|scope| {
+            for alias in ["champion", "challenger", "shadow"] {
+                let (registry, telco) = (&registry, &telco);
+                scope.spawn(move || registry.set_alias(telco, alias, 1).unwrap());
+            }
+        });
+        assert_eq!(registry.aliases(&telco).unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn an_alias_that_does_not_exist_is_refused_in_the_file_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(&folder.path().join("models"));
+    published(&registry, folder.path(), 1);
+    fs::write(folder.path().join("models/telco/aliases.json"), r#"{"champoin": 1}"#).unwrap();
+    let error = registry.aliases(&ModelName::new("telco").unwrap()).unwrap_err();
+    assert!(error.to_string().ends_with("did you mean `champion`?"), "{error}");
+}
