@@ -276,9 +276,15 @@ fn list_cells(first: &[RejectedCell], n_cells: usize, n_rows: usize) -> String {
     }
     if let Some(cell) = first.first() {
         let section = column_section(&cell.column);
-        lines.push(format!(
-            "hint: correct the cells, or under `{section}` list them in `missing = [...]` or set `kind = \"category\"`"
-        ));
+        // The date of observation is no feature: nothing can be said about it under [columns].
+        lines.push(if matches!(cell.problem, ValueError::NotDate { .. }) {
+            format!(
+                "hint: correct the cells; of a feature, `{section}` may also list them in `missing = [...]` or set `kind = \"category\"`, \
+                 but every row needs its date of observation"
+            )
+        } else {
+            format!("hint: correct the cells, or under `{section}` list them in `missing = [...]` or set `kind = \"category\"`")
+        });
     }
     lines.join("\n")
 }

@@ -30,6 +30,8 @@ pub(crate) struct BundleParts<'a> {
     /// The winner's predictions on the rows that judged it.
     pub(crate) judged: &'a Labelled,
     pub(crate) warnings: &'a [String],
+    /// Whether the run would have done more with more time.
+    pub(crate) budget_bound: bool,
     pub(crate) seed: u64,
 }
 

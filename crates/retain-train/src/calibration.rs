@@ -1,6 +1,6 @@
 //! Fits calibrators to margins of rows that no fit has seen, and chooses between them by cross-fitting.
 
-use retain_data::stratified_folds;
+use retain_data::{Fold, stratified_folds};
 use retain_score::{Calibrator, sigmoid};
 
 /// Isotonic regression needs this many positives before its steps are more than noise (methods: Niculescu-Mizil and Caruana, 2005).
@@ -40,25 +40,27 @@ type Fit = fn(&[f64], &[f64]) -> Option<Calibrator>;
 /// Fits every kind of calibrator by cross-fitting and keeps the one of least log loss; the simplest wins a tie.
 pub(crate) fn calibrate(outcomes: Outcomes<'_>, seed: u64) -> Calibration {
     let n_positives = outcomes.target.iter().filter(|&&label| label == 1.0).count();
-    let mut kinds: Vec<Fit> = vec![|_, _| Some(Calibrator::Identity), fit_sigmoid];
-    if n_positives >= ISOTONIC_POSITIVES {
-        kinds.push(fit_isotonic);
-    }
-    let mut best: Option<Calibration> = None;
-    for fit in kinds {
-        let Some(calibrator) = fit(outcomes.margins, outcomes.target) else { continue };
-        let probabilities = cross_fitted(outcomes, fit, seed);
+    // The margins as they stand: nothing is fitted, so every row's probability is one that it had no part in.
+    let probabilities: Vec<f64> = outcomes.margins.iter().map(|&margin| Calibrator::Identity.probability(margin)).collect();
+    let log_loss = mean_log_loss(&probabilities, outcomes.target);
+    let mut best = Calibration { calibrator: Calibrator::Identity, probabilities, log_loss };
+    // None where all rows are of one group: then nothing can be compared.
+    let folds = stratified_folds(outcomes.target, outcomes.group, N_FOLDS, seed);
+    let kinds: [Fit; 2] = [fit_sigmoid, fit_isotonic];
+    for fit in &kinds[..if n_positives >= ISOTONIC_POSITIVES { 2 } else { 1 }] {
+        let Some(calibrator) = fit(outcomes.margins, outcomes.target).filter(|_| !folds.is_empty()) else { continue };
+        let probabilities = cross_fitted(outcomes, *fit, &folds);
         let log_loss = mean_log_loss(&probabilities, outcomes.target);
-        if best.as_ref().is_none_or(|best| log_loss < best.log_loss) {
-            best = Some(Calibration { calibrator, probabilities, log_loss });
+        if log_loss < best.log_loss {
+            best = Calibration { calibrator, probabilities, log_loss };
         }
     }
-    best.expect("the identity always fits")
+    best
 }
 
-fn cross_fitted(outcomes: Outcomes<'_>, fit: Fit, seed: u64) -> Vec<f64> {
+fn cross_fitted(outcomes: Outcomes<'_>, fit: Fit, folds: &[Fold]) -> Vec<f64> {
     let mut probabilities = vec![0.0; outcomes.margins.len()];
-    for fold in stratified_folds(outcomes.target, outcomes.group, N_FOLDS, seed) {
+    for fold in folds {
         let pick = |values: &[f64]| -> Vec<f64> { fold.train.iter().map(|&row_idx| values[row_idx]).collect() };
         let calibrator = fit(&pick(outcomes.margins), &pick(outcomes.target)).unwrap_or(Calibrator::Identity);
         for &row_idx in &fold.validate {
@@ -256,6 +258,25 @@ mod tests {
         let blocks = pool_adjacent_violators(&[1.0, 2.0, 3.0, 4.0, 4.0], &[0.0, 1.0, 0.0, 1.0, 1.0]);
         let shapes: Vec<(f64, f64)> = blocks.iter().map(|block| (block.rows, block.positives)).collect();
         assert_eq!(shapes, [(1.0, 0.0), (2.0, 1.0), (2.0, 2.0)]);
+    }
+
+    #[test]
+    fn rows_of_one_group_keep_the_models_own_probabilities() {
+        let (margins, target) = rows(0.4, 0.0);
+        let group = vec![0; target.len()];
+        let calibration = calibrate(Outcomes { margins: &margins, target: &target, group: &group }, 3);
+        assert_eq!(calibration.calibrator, Calibrator::Identity);
+        assert_eq!(calibration.probabilities[0], sigmoid(margins[0]));
+    }
+
+    #[test]
+    fn margins_that_separate_the_labels_keep_finite_probabilities() {
+        let margins: Vec<f64> = (0..400).map(|row| if row % 4 == 0 { 3.0 } else { -3.0 }).collect();
+        let target: Vec<f64> = (0..400).map(|row| f64::from(u8::from(row % 4 == 0))).collect();
+        let group: Vec<u32> = (0..400).collect();
+        let calibration = calibrate(Outcomes { margins: &margins, target: &target, group: &group }, 3);
+        calibration.calibrator.check().unwrap();
+        assert!(calibration.log_loss.is_finite() && calibration.probabilities.iter().all(|p| (0.0..=1.0).contains(p)));
     }
 
     #[test]

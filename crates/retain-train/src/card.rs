@@ -202,10 +202,14 @@ fn limits(card: &mut String, manifest: &Manifest, parts: &BundleParts<'_>) {
         put!(card, "- {}", warning.replace('\n', " "));
     }
     put!(card, "\n## Reproduce\n");
+    let budget = if parts.budget_bound {
+        ", given as much time: the budget cut this run short, so a faster or slower machine may come to another model"
+    } else {
+        " byte for byte on the same build and machine type"
+    };
     put!(
         card,
-        "`retain train` with the same task file, the table of the checksum above and `--seed {}` gives this bundle byte for byte on the same \
-        build and machine type. Bands: high from {:.4}, medium from {:.4}.",
+        "`retain train` with the same task file, the table of the checksum above and `--seed {}` gives this bundle{budget}. Bands: high from {:.4}, medium from {:.4}.",
         manifest.seed,
         manifest.bands.high,
         manifest.bands.medium

@@ -84,7 +84,7 @@ impl FitContext {
     /// # Errors
     /// [`FitError::OutOfTime`] past the deadline.
     pub fn check_time(&self) -> Result<(), FitError> {
-        // The only clock in the crate: a deadline that the caller set cannot be kept without looking at the time.
+        // A deadline that the caller set cannot be kept without looking at the time.
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) { Err(FitError::OutOfTime) } else { Ok(()) }
     }
 }

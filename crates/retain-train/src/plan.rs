@@ -6,6 +6,8 @@ use retain_data::{Dataset, Fold, SplitError, stratified_folds, time_folds};
 const N_FOLDS: usize = 5;
 /// Rolling origins of a table with dates.
 const N_ORIGINS: usize = 3;
+/// Customers below which resampling them says little about other customers.
+const FEW_GROUPS: usize = 30;
 
 /// The splits of one training run.
 #[derive(Debug, Clone)]
@@ -25,27 +27,47 @@ pub(crate) struct Plan {
 impl Plan {
     /// Time order where rows are dated, else stratified folds that keep a customer together.
     pub(crate) fn new(dataset: &Dataset, gap_days: f64, seed: u64) -> Result<Self, SplitError> {
-        match &dataset.observed {
-            Some(observed) => {
-                let split = time_folds(observed, gap_days, N_ORIGINS)?;
-                Ok(Self {
-                    description: split.description,
-                    folds: split.folds,
-                    test: Some(split.test),
-                    gap_days: Some(gap_days),
-                    warnings: split.warnings.into_iter().map(|warning| warning.message).collect(),
-                })
-            }
-            None => Ok(Self {
-                folds: stratified_folds(&dataset.target, &dataset.group, N_FOLDS, seed),
-                test: None,
-                description: format!(
-                    "{N_FOLDS} random folds, stratified by label, customers kept together (the table has no dates of observation)"
-                ),
-                gap_days: None,
-                warnings: Vec::new(),
-            }),
+        let mut plan = match &dataset.observed {
+            Some(observed) => Self::by_time(observed, &dataset.target, gap_days)?,
+            None => Self::by_customer(dataset, seed)?,
+        };
+        let n_groups = dataset.n_groups();
+        if n_groups < FEW_GROUPS {
+            plan.warnings.push(format!(
+                "the rows belong to {n_groups} customers or groups only: intervals resample these, and are too narrow for other customers"
+            ));
         }
+        Ok(plan)
+    }
+
+    fn by_time(observed: &[f64], target: &[f64], gap_days: f64) -> Result<Self, SplitError> {
+        let split = time_folds(observed, target, gap_days, N_ORIGINS)?;
+        Ok(Self {
+            description: split.description,
+            folds: split.folds,
+            test: Some(split.test),
+            gap_days: Some(gap_days),
+            warnings: split.warnings.into_iter().map(|warning| warning.message).collect(),
+        })
+    }
+
+    fn by_customer(dataset: &Dataset, seed: u64) -> Result<Self, SplitError> {
+        let folds = stratified_folds(&dataset.target, &dataset.group, N_FOLDS, seed);
+        if folds.is_empty() {
+            return Err(SplitError::TooFewGroups { found: dataset.n_groups() });
+        }
+        for (position, fold) in folds.iter().enumerate() {
+            let n_positives = fold.train.iter().filter(|&&row_idx| dataset.target[row_idx] == 1.0).count();
+            if n_positives == 0 || n_positives == fold.train.len() {
+                let block = format!("the training part of fold {}, which keeps customers together,", position + 1);
+                return Err(SplitError::OneClass { block, n_rows: fold.train.len(), n_positives });
+            }
+        }
+        let description = format!(
+            "{} random folds, stratified by label, customers kept together (the table has no dates of observation)",
+            folds.len()
+        );
+        Ok(Self { folds, test: None, description, gap_days: None, warnings: Vec::new() })
     }
 
     /// Rows that some fold validates, rising.
@@ -53,5 +75,33 @@ impl Plan {
         let mut rows: Vec<usize> = self.folds.iter().flat_map(|fold| fold.validate.iter().copied()).collect();
         rows.sort_unstable();
         rows
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+    use crate::learners::rows::tests::example;
+
+    #[test]
+    fn the_description_counts_the_folds_there_are() {
+        let mut table = example(300, 1);
+        table.group.iter_mut().for_each(|group| *group %= 3);
+        let plan = Plan::new(&table, 30.0, 1).unwrap();
+        assert_eq!(plan.folds.len(), 3);
+        assert!(plan.description.starts_with("3 random folds"), "{}", plan.description);
+        assert!(plan.warnings[0].contains("3 customers"), "{:?}", plan.warnings);
+        assert!(Plan::new(&example(300, 1), 30.0, 1).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn one_customer_and_customers_of_one_class_are_refused() {
+        let mut table = example(300, 2);
+        table.group.fill(0);
+        assert_eq!(Plan::new(&table, 30.0, 1).unwrap_err(), SplitError::TooFewGroups { found: 1 });
+        table.group = table.target.iter().map(|&label| label as u32).collect();
+        let error = Plan::new(&table, 30.0, 1).unwrap_err().to_string();
+        assert!(error.contains("keeps customers together") && error.contains("both classes"), "{error}");
     }
 }

@@ -23,7 +23,7 @@ use crate::sample_calls::{self, SAMPLE_CUSTOMER};
 use crate::tables;
 use crate::verbs::gate::judge_by_stored;
 use crate::verbs::models::publish_bundle;
-use crate::verbs::serve::{runtime, serve, start_log};
+use crate::verbs::serve::{block_on, serve, start_log};
 use crate::verbs::train::{summary_text, task_with_seed, train};
 
 /// IBM's sample of a telephone company; `data/README.md` tells its source and licence.
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     start_log(output, "warn");
     let config = Config { listen, ..Config::new(&arguments.models, today) };
     if arguments.once {
-        let answers = runtime()?.block_on(sample_calls::serve_and_call(config, output))?;
+        let answers = block_on(sample_calls::serve_and_call(config, output))?;
         let Published { version, path, is_new } = &published;
         output.json(
             &json!({ "published": path.display().to_string(), "version": version, "is_new": is_new, "answers": answers }),
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
         return Ok(Exit::GOOD);
     }
     let advice = |address| calls_to_try(address, &arguments.models);
-    runtime()?.block_on(serve(config, output, advice))
+    block_on(serve(config, output, advice))
 }
 
 /// Finds out before the work whether the server will have its address.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
@@ -14,6 +15,9 @@ use crate::exit::{Complaint, Exit};
 use crate::input::{read_text, today};
 use crate::interrupt;
 use crate::output::Output;
+
+/// How long the process waits for file work after the server has drained.
+const LAST_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["config", "models"])))]
@@ -37,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
         return Err(Complaint::usage(message).hint(hint).into());
     }
     start_log(output, "info");
-    runtime()?.block_on(serve(config, output, |_| String::new()))
+    block_on(serve(config, output, |_| String::new()))
 }
 
 fn read_config(arguments: &Arguments) -> Result<Config> {
@@ -62,8 +66,13 @@ pub(crate) fn start_log(output: Output, level: &str) {
     let _ = if output.format() == Format::Json { log.json().try_init() } else { log.try_init() };
 }
 
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the server's threads")
+/// Runs a server's future to its end. Work on files that hangs does not keep the process from ending.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the server's threads")?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_timeout(LAST_GRACE);
+    result
 }
 
 /// Takes the address of the server.
@@ -92,6 +101,8 @@ pub(crate) async fn serve(config: Config, output: Output, advice: impl FnOnce(So
             _ = stopped => {}
         }
     }));
+    // Before the models are read: a signal that nobody listens for would end the process.
+    watch_hangup(&handle)?;
     let loaded = tokio::select! {
         loaded = handle.loaded() => loaded,
         ended = &mut serving => return Ok(ended?.map(|()| Exit::GOOD)?),
@@ -103,7 +114,6 @@ pub(crate) async fn serve(config: Config, output: Output, advice: impl FnOnce(So
     }
     output.text(&format!("listening on {address}\n{}\n{}", live_text(&loaded), advice(address)))?;
     output.json_line(&json!({ "listen": address.to_string(), "models": live_names(&loaded) }))?;
-    watch_hangup(&handle)?;
     serving.await??;
     drop(stop);
     Ok(Exit::GOOD)

@@ -14,7 +14,7 @@
 mod design_matrix;
 mod forest;
 mod logistic;
-mod rows;
+pub(crate) mod rows;
 mod split_columns;
 mod tree;
 

@@ -23,7 +23,7 @@ pub(super) fn require_both_classes(dataset: &Dataset, row_idxs: &[usize]) -> Res
 
 /// At most about `max_rows` of the rows, sorted: all of them, or a random share of each class, the same share of both, so
 /// that the base rate stays.
-pub(super) fn thinned<'a>(dataset: &Dataset, row_idxs: &'a [usize], max_rows: usize, seed: u64) -> Cow<'a, [usize]> {
+pub(crate) fn thinned<'a>(dataset: &Dataset, row_idxs: &'a [usize], max_rows: usize, seed: u64) -> Cow<'a, [usize]> {
     if row_idxs.len() <= max_rows {
         return Cow::Borrowed(row_idxs);
     }
@@ -42,13 +42,13 @@ pub(super) fn thinned<'a>(dataset: &Dataset, row_idxs: &'a [usize], max_rows: us
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use rand::RngExt;
     use retain_core::{ColumnKind, FeatureSchema, FeatureSpec};
 
     /// A made-up table: `usage` (number), `debt` (skewed, a tenth missing), `plan` (three categories and some unseen), `flag`.
-    pub(in crate::learners) fn example(n_rows: usize, seed: u64) -> Dataset {
+    pub(crate) fn example(n_rows: usize, seed: u64) -> Dataset {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut columns = vec![Vec::new(), Vec::new(), Vec::new(), Vec::new()];
         let mut target = Vec::new();
