@@ -1,6 +1,6 @@
 //! From what a column holds to what it is: its kind, its categories, or the reason to leave it out.
 
-use retain_core::{ColumnKind, FeatureSpec};
+use retain_core::{ColumnKind, FeatureSpec, parse_number};
 
 use crate::error::{DataError, Warning, column_section};
 use crate::profile::{Class, ColumnProfile};
@@ -40,10 +40,14 @@ pub(crate) fn infer(
         return Err(DataError::Monotone { column: name.to_owned(), kind: ColumnKind::Category });
     }
     let mut warnings = Vec::new();
+    if stated.is_none() && kind == Some(ColumnKind::Category) {
+        warnings.extend(decimal_comma_warning(name, profile));
+    }
     let reason = if hint.is_none() { reason_to_drop(name, profile, kind, n_rows) } else { None };
     let Some(kind) = kind.filter(|_| reason.is_none()) else {
         let no_values = || Warning::new("constant_column", format!("column `{name}` has no value at all and is left out"));
-        return Ok(Inferred { kind, spec: None, warnings: vec![reason.unwrap_or_else(no_values)] });
+        warnings.push(reason.unwrap_or_else(no_values));
+        return Ok(Inferred { kind, spec: None, warnings });
     };
     let mut spec = FeatureSpec::new(name, kind);
     spec.missing = profile.missing().clone();
@@ -64,11 +68,18 @@ pub(crate) fn infer(
 }
 
 /// The kind of nearly all cells; category where they differ; none where there are no cells.
+///
+/// A stray word among numbers or dates is a mistake worth refusing. Among yes and no it is a third answer: `unknown` makes the column a
+/// category.
 fn kind_of(profile: &ColumnProfile) -> Option<ColumnKind> {
     let n_present = profile.n_present();
-    let kinds = [(Class::Number, ColumnKind::Number), (Class::Boolean, ColumnKind::Boolean), (Class::Date, ColumnKind::Date)];
-    let nearly_all = kinds.iter().find(|(class, _)| profile.count(*class) as f64 >= KIND_SHARE * n_present as f64);
-    (n_present > 0).then(|| nearly_all.map_or(ColumnKind::Category, |(_, kind)| *kind))
+    let kinds = [
+        (Class::Number, ColumnKind::Number, KIND_SHARE),
+        (Class::Boolean, ColumnKind::Boolean, 1.0),
+        (Class::Date, ColumnKind::Date, KIND_SHARE),
+    ];
+    let nearly_all = kinds.iter().find(|(class, _, share)| profile.count(*class) as f64 >= share * n_present as f64);
+    (n_present > 0).then(|| nearly_all.map_or(ColumnKind::Category, |(_, kind, _)| *kind))
 }
 
 fn reason_to_drop(name: &str, profile: &ColumnProfile, kind: Option<ColumnKind>, n_rows: usize) -> Option<Warning> {
@@ -124,6 +135,23 @@ fn choose_categories(name: &str, profile: &ColumnProfile, keep: bool, n_rows: us
     let mut categories: Vec<String> = texts[..n_kept].iter().map(|(text, _)| (*text).to_owned()).collect();
     categories.sort();
     (categories, warning)
+}
+
+/// Numbers written as `29,85`, as spreadsheets of many countries do, would silently be texts.
+fn decimal_comma_warning(name: &str, profile: &ColumnProfile) -> Option<Warning> {
+    let texts = profile.texts();
+    let (mut n_commas, mut example) = (0, None);
+    for (text, count) in &texts {
+        if text.matches(',').count() == 1 && parse_number(&text.replace(',', ".")).is_some() {
+            n_commas += count;
+            example = example.or(Some(*text));
+        }
+    }
+    let example = example.filter(|_| 2 * n_commas > texts.iter().map(|(_, count)| count).sum())?;
+    let message = format!(
+        "column `{name}` holds numbers with a decimal comma, such as `{example}`, and is read as text: write them with a point"
+    );
+    Some(Warning::new("decimal_comma", message))
 }
 
 fn mixed_warning(name: &str, profile: &ColumnProfile) -> Option<Warning> {

@@ -191,9 +191,14 @@ impl Content {
     }
 }
 
-fn read_pipe(name: &str, pipe: impl Read) -> Result<Vec<u8>, DataError> {
+fn read_pipe(name: &str, mut pipe: impl Read) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
-    pipe.take(MAX_PIPE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| DataError::io(name, error))?;
+    // What is no table is refused by its beginning: `/dev/zero` never ends.
+    pipe.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut bytes).map_err(|error| DataError::io(name, error))?;
+    if !bytes.starts_with(b"PAR1") {
+        refuse_other_formats(&bytes)?;
+    }
+    pipe.take(MAX_PIPE_BYTES).read_to_end(&mut bytes).map_err(|error| DataError::io(name, error))?;
     if bytes.len() as u64 > MAX_PIPE_BYTES {
         return Err(DataError::TooLarge {
             place: name.to_owned(),

@@ -4,7 +4,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::Stdio;
 
-use crate::support::{Folder, command, retain, trained};
+use retain_proto::v1::prediction_service_client::PredictionServiceClient;
+use retain_proto::v1::{FeatureValue, PredictRequest, feature_value};
+
+use crate::support::{Folder, column, columns, command, retain, trained};
 
 #[test]
 fn a_bundle_is_published_once_and_addressed() {
@@ -153,4 +156,41 @@ fn usage_errors_are_one_message_in_json() {
     assert_eq!(error["error"]["message"], "unrecognized subcommand 'trian'");
     assert_eq!(error["error"]["hint"], "a similar subcommand exists: 'train'");
     retain(&["--seed", "-1", "models", "list"]).expect(2).says("invalid value '-1' for '--seed");
+}
+
+/// Trained, published, served and called in processes of their own: the socket and `score` give the same bits.
+#[test]
+fn the_server_answers_what_score_writes() {
+    let folder = Folder::new();
+    let models = folder.path("models");
+    retain(&["models", "publish", "--model", &trained().model, "--models", &models, "--promote"]).expect(0);
+    let scores = folder.path("scores.csv");
+    retain(&["score", "--model", &trained().model, "--input", &trained().holdout, "--output", &scores]).expect(0);
+    let expected: Vec<f64> = column(&scores, "probability").iter().map(|text| text.parse().unwrap()).collect();
+
+    let arguments = ["serve", "--models", &models, "--listen", "127.0.0.1:0"];
+    let mut server = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let address = format!("http://{}", first.trim().strip_prefix("listening on ").unwrap());
+    let served = tokio::runtime::Runtime::new().unwrap().block_on(served_probabilities(address, 50));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(served, expected[..50]);
+}
+
+async fn served_probabilities(address: String, n_rows: usize) -> Vec<f64> {
+    let mut client = PredictionServiceClient::connect(address).await.unwrap();
+    let columns = columns(&trained().holdout);
+    let mut served = Vec::new();
+    for row in 0..n_rows {
+        let features = columns.iter().filter(|(name, _)| !["customer_id", "churned"].contains(&name.as_str()));
+        let features = features.map(|(name, cells)| {
+            let value = feature_value::Value::Text(cells[row].clone());
+            (name.clone(), FeatureValue { value: Some(value) })
+        });
+        let request = PredictRequest { features: features.collect(), ..PredictRequest::default() };
+        served.push(client.predict(request).await.unwrap().into_inner().predictions[0].probability);
+    }
+    served
 }

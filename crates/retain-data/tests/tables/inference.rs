@@ -55,6 +55,20 @@ fn a_few_cells_of_another_kind_are_rejected_and_many_make_categories() {
 }
 
 #[test]
+fn a_third_answer_beside_yes_and_no_makes_a_category() {
+    let answer = |row: usize| if row % 50 == 7 { "unknown" } else { ["yes", "no"][row % 2] }.to_owned();
+    let training = train(&table_with("x", answer), "").unwrap();
+    assert_eq!(training.dataset.schema.features[1].categories, ["no", "unknown", "yes"]);
+}
+
+#[test]
+fn decimal_commas_are_named() {
+    let price = |row: usize| format!("\"{},{}\"", row % 40, row % 10);
+    let training = train(&table_with("x", price), "").unwrap();
+    assert_contains(&warning(&training, "decimal_comma"), &["column `x`", "decimal comma, such as `"]);
+}
+
+#[test]
 fn a_stated_kind_holds() {
     let digits = |row: usize| (row % 3).to_string();
     let training = train(&table_with("x", digits), "[columns.x]\nkind = \"category\"").unwrap();
