@@ -98,15 +98,48 @@ fn check_keys(text: &str, lines: &Lines) -> Result<(), GateFileError> {
         };
         let entries: Vec<_> = match value.get_ref() {
             DeValue::Array(entries) => entries.iter().map(Spanned::get_ref).collect(),
+            DeValue::Table(_) if *table != "gate" => {
+                let message = format!("`[{table}]` should be `[[{table}]]`: there may be several");
+                return Err(GateFileError::Syntax { line: lines.line(name.span().start), message });
+            }
             other => vec![other],
         };
-        for (key, _) in entries.into_iter().filter_map(DeValue::as_table).flat_map(DeTable::iter) {
-            if !keys.contains(&key.get_ref().as_ref()) {
+        for (key, value) in entries.into_iter().filter_map(DeValue::as_table).flat_map(DeTable::iter) {
+            let Some(known) = keys.iter().find(|known| **known == key.get_ref().as_ref()) else {
                 return Err(lines.unknown(key.get_ref(), key.span().start, format!(" in `{table}`"), keys));
-            }
+            };
+            check_type(known, value.get_ref(), lines.line(key.span().start))?;
         }
     }
     Ok(())
+}
+
+/// Refuses a value of another type than its key's, in words that say what to write.
+fn check_type(key: &'static str, value: &DeValue<'_>, line: usize) -> Result<(), GateFileError> {
+    let is_text = |value: &DeValue<'_>| matches!(value, DeValue::String(_));
+    let (fits, expected) = match key {
+        "model" | "metric" | "baseline" => (is_text(value), "a text in quotes"),
+        "by" => {
+            let is_list = value.as_array().is_some_and(|columns| columns.iter().all(|column| is_text(column.get_ref())));
+            (is_list, "a list of columns such as `[\"plan\"]`")
+        }
+        "resamples" | "seed" | "min_positives" => (matches!(value, DeValue::Integer(_)), "a whole number"),
+        _ => (matches!(value, DeValue::Integer(_) | DeValue::Float(_)), "a number"),
+    };
+    if fits { Ok(()) } else { Err(GateFileError::Value { line, key, expected, found: written(value) }) }
+}
+
+/// A value as it was written, or what it is.
+fn written(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("\"{}\"", text.chars().take(40).collect::<String>()),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(yes) => yes.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
 }
 
 impl Lines {
@@ -272,6 +305,17 @@ parity_max_abs = 1e-9
         );
         refused("[[floor]]\nmetric='rocauc'\nmin=0.8", "line 2: unknown metric `rocauc`, did you mean `roc_auc`?");
         refused("[[beats]]\nmetric='roc_auc'\nbaseline='coin'", "line 3: unknown variant `coin`, expected `base_rate`");
+    }
+
+    #[test]
+    fn values_of_another_type_are_answered_in_words() {
+        refused("[[floor]]\nmetric='roc_auc'\nmin='0.7'", "line 3: `min` should be a number, found `\"0.7\"`");
+        refused("[floor]\nmetric='roc_auc'\nmin=0.7", "line 1: `[floor]` should be `[[floor]]`: there may be several");
+        refused(
+            "[[slice]]\nby='plan'\nmetric='ece_10'\nmax=1",
+            "line 2: `by` should be a list of columns such as `[\"plan\"]`, found `\"plan\"`",
+        );
+        refused("[[floor]]\nmetric=1\nmin=0.7", "line 2: `metric` should be a text in quotes, found `1`");
     }
 
     #[test]
