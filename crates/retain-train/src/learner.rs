@@ -31,6 +31,11 @@ pub trait Learner: Sync {
         context: &FitContext,
     ) -> Result<Vec<MarginModel>, FitError>;
 
+    /// How much work a fit to `n_rows` rows is, in any unit: a budget compares it with the work of a fit that it has timed.
+    fn work(&self, n_rows: usize) -> f64 {
+        n_rows as f64
+    }
+
     /// The configuration for the final fit on all rows, told what the fits on the folds came to.
     ///
     /// Boosting fixes its number of rounds here; the others keep what they had.

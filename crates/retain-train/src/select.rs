@@ -17,12 +17,8 @@ use crate::train::TrainError;
 const PILOT_ROWS: usize = 2_000;
 /// Rows of a fold from which a learner has to show that first: below, the pilot would cost more than it saves.
 const PILOT_FROM_ROWS: usize = 10_000;
-/// Part of the time left that the next fit is planned to take: boosting needs more rounds the more rows it has.
+/// Part of the time left that the next fit is planned to take.
 const PLANNED_SHARE: f64 = 0.6;
-/// A fit that is not sure to end in time has at most so many times the rows of the one before.
-const STEP: usize = 4;
-/// A fit of all rows is sure to end in time when the time would do for so many times the rows.
-const CERTAINTY: f64 = 2.0;
 
 /// Until when a learner may fit.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +114,7 @@ impl<'a> Arena<'a> {
         Ok(Candidate { learner, n_configurations: configurations.len(), settled, max_rows, calibration })
     }
 
-    /// All rows where the time allows, else as many as it does, in steps that show how long the next will take.
+    /// All rows where the time allows, else half of them, a quarter and so on; each fit shows better how long the next will take.
     fn fit_in_time(&self, work: Work<'_>, ration: Ration) -> Result<FoldFits, FitError> {
         let most = self.plan.folds.iter().map(|fold| fold.train.len()).max().unwrap_or(0);
         let silent = Work { fold_done: &|| (), ..work };
@@ -132,16 +128,13 @@ impl<'a> Arena<'a> {
         let mut started = Instant::now();
         let (mut fits, mut n_rows) = (pilot()?, PILOT_ROWS);
         loop {
-            let (seconds, left) = (started.elapsed().as_secs_f64(), ration.seconds_left());
-            let affordable = left / seconds * n_rows as f64;
-            let planned = (n_rows * STEP).min((PLANNED_SHARE * affordable) as usize);
-            // Where the pilot leaves no doubt, straight to all rows.
-            let next = if affordable >= CERTAINTY * most as f64 || planned >= most { usize::MAX } else { planned };
-            if next < n_rows + n_rows / 2 {
-                return Ok(fits);
-            }
+            let work_per_second = work.learner.work(n_rows) / started.elapsed().as_secs_f64();
+            let affordable = PLANNED_SHARE * ration.seconds_left() * work_per_second;
+            let mut halves =
+                std::iter::successors(Some(most), |rows| Some(rows / 2)).take_while(|rows| *rows > n_rows + n_rows / 2);
+            let Some(next) = halves.find(|&rows| work.learner.work(rows) <= affordable) else { return Ok(fits) };
             started = Instant::now();
-            match self.fit_folds(if next == usize::MAX { work } else { silent }, next, ration.share) {
+            match self.fit_folds(if next == most { work } else { silent }, next, ration.share) {
                 Ok(more) if more.max_rows.is_none() => return Ok(more),
                 Ok(more) => (fits, n_rows) = (more, next),
                 Err(FitError::OutOfTime) => return Ok(fits),
