@@ -175,8 +175,8 @@ pub enum DataError {
         /// The values that occur, with counts.
         found: String,
     },
-    /// More than two labels.
-    #[error("target `{column}` has more than two values: {found}; expected `{positive}` and one other")]
+    /// Far more values than a label has.
+    #[error("target `{column}` has too many values for a label: {found}; expected `{positive}` and few others")]
     ManyClasses {
         /// The target column.
         column: String,

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use retain_core::{MissingMarkers, parse_boolean, parse_number};
 
 use crate::cells::Cells;
-use crate::error::DataError;
+use crate::error::{DataError, Warning};
 use crate::task::shorten;
 
-/// A label column has two values; this many are told apart only to describe one that is none.
+/// A column of more values than these is no label: a name or a number was taken for one.
+const MAX_LABELS: usize = 20;
+/// This many are told apart only to describe one that is none.
 const MAX_VALUES: usize = 1000;
 const SHOWN_VALUES: usize = 6;
 /// A longer text is no label, and a thousand of them would fill the memory.
@@ -81,7 +83,7 @@ impl LabelReader {
         Some(positive)
     }
 
-    /// Positive and negative rows, when the column has exactly two values.
+    /// Positive and negative rows, when the column has the positive value and at least one other.
     pub(crate) fn check(&self) -> Result<(usize, usize), DataError> {
         let (column, positive) = (self.column.clone(), self.positive.clone());
         let keys: BTreeSet<&LabelKey> = self.values.values().map(|(key, _)| key).collect();
@@ -94,7 +96,7 @@ impl LabelReader {
         if keys.len() == 1 {
             return Err(DataError::OneClass { column, found: format!("one value only: {}", self.describe()), positive });
         }
-        if keys.len() > 2 || self.overflowed {
+        if keys.len() > MAX_LABELS || self.overflowed {
             return Err(DataError::ManyClasses { column, positive, found: self.describe() });
         }
         let count = |wanted: bool| {
@@ -102,6 +104,21 @@ impl LabelReader {
             chosen.map(|(_, count)| count).sum()
         };
         Ok((count(true), count(false)))
+    }
+
+    /// A status of several values is a label too, once the reader knows which of them counts as what.
+    pub(crate) fn warning(&self) -> Option<Warning> {
+        let keys: BTreeSet<&LabelKey> = self.values.values().map(|(key, _)| key).collect();
+        (keys.len() > 2).then(|| {
+            let message = format!(
+                "target `{}` has {} values: {}; `{}` means it happened, every other that it did not",
+                self.column,
+                keys.len(),
+                self.describe(),
+                self.positive
+            );
+            Warning::new("several_labels", message)
+        })
     }
 
     pub(crate) fn n_distinct(&self) -> usize {

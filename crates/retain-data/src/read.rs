@@ -94,6 +94,7 @@ pub fn read_training(source: &TableSource, task: &Task) -> Result<Training, Data
     let (n_positives, n_negatives) = survey.label.check()?;
     let n_rows = n_positives + n_negatives;
     let mut warnings = survey.warnings.clone();
+    warnings.extend(survey.label.warning());
     warnings.extend(check_class_sizes(n_positives, n_negatives)?);
     let (specs, columns) = survey.infer_columns(task, n_rows, &mut warnings)?;
     let reference = choose_reference(&specs, &survey, task, &mut warnings);
@@ -124,6 +125,7 @@ pub fn read_labelled(source: &TableSource, schema: &FeatureSchema, reference: Op
     loaded.label.check()?;
     let columns: Vec<_> = source.columns().iter().map(|name| summary_by_schema(name, schema)).collect();
     let mut warnings = loaded.warnings.clone();
+    warnings.extend(loaded.label.warning());
     warnings.extend(unlabelled_warning(&loaded.label, &schema.target));
     let unused: Vec<_> = columns.iter().filter(|column| column.role == ColumnRole::Unused).map(|c| c.name.as_str()).collect();
     if !unused.is_empty() {

@@ -43,6 +43,15 @@ fn columns_that_are_not_there_are_told_with_the_nearest() {
 }
 
 #[test]
+fn a_status_of_several_values_is_positive_against_the_rest_and_says_so() {
+    let rows: String = (0..600).map(|row| format!("{},{}\n", row % 10, ["yes", "no", "maybe"][row % 3])).collect();
+    let table = source(format!("x,left\n{rows}"));
+    let training = read_training(&table, &Task::parse(&task_text("", "")).unwrap()).unwrap();
+    assert_eq!(training.dataset.n_positives(), 200);
+    assert_contains(&warning(&training, "several_labels"), &["has 3 values", "`maybe` (200 rows)", "`yes` means it happened"]);
+}
+
+#[test]
 fn targets_that_are_no_labels_are_described() {
     let labels = |words: &[&str]| {
         let rows: String = (0..600).map(|row| format!("{},{}\n", row % 10, words[row % words.len()])).collect();
@@ -52,7 +61,9 @@ fn targets_that_are_no_labels_are_described() {
     refused(&labels(&["yes"]), &text, &["one value only: `yes` (600 rows)"]);
     refused(&labels(&[""]), &text, &["no value in any row"]);
     refused(&labels(&["gone", "here"]), &text, &["never has the positive value `yes`", "`gone` (300 rows), `here` (300 rows)"]);
-    refused(&labels(&["yes", "no", "maybe"]), &text, &["more than two values", "`maybe` (200 rows)"]);
+    let many: Vec<String> = (0..25).map(|word| format!("word {word}")).chain(["yes".to_owned()]).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    refused(&labels(&many), &text, &["too many values for a label", "and 20 others"]);
     let words: Vec<String> = (0..600).map(|word| format!("word {word}")).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     refused(&labels(&words), &text, &["never has the positive value", "and 594 others"]);
