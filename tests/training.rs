@@ -118,3 +118,17 @@ fn a_direction_that_was_asked_for_is_kept() {
         assert!(margins.is_sorted_by(|a, b| a >= b), "{margins:?}");
     }
 }
+
+#[test]
+fn a_column_that_knows_the_answer_is_pointed_at() {
+    let simulated = simulate_customers(800, 9);
+    let with_leak = |(position, line): (usize, &str)| match position {
+        0 => format!("refund,{line}"),
+        _ => format!("{},{line}", if line.ends_with(",yes") { "17.5" } else { "0" }),
+    };
+    let csv = simulated.csv.lines().enumerate().map(with_leak).collect::<Vec<_>>().join("\n");
+    let task = learners(TASK, r#"["logistic"]"#);
+    let trained = trained(&task, &read(&csv, &task));
+    assert!(trained.warnings.iter().any(|warning| warning.contains("too good to be true") && warning.contains("`refund`")));
+    assert!(trained.bundle.manifest.warnings.iter().any(|warning| warning.contains("`refund`")));
+}

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Rows whose contributions are averaged for the importance of features.
 const IMPORTANCE_ROWS: usize = 1_000;
+/// From here on a leak is likelier than a good model: honest ones on the public churn tables stay below .95.
+const TOO_GOOD_AUC: f64 = 0.99;
 
 /// What stands in `metrics.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,6 +99,16 @@ impl MetricsFile {
         options: &BootstrapOptions,
     ) -> Result<Measurement, EvalError> {
         Measurement::new(measured_on, labelled, base_rate, options)
+    }
+
+    /// What to look at when the model is better than churn models are: a column that was filled in after the customer had left.
+    pub(crate) fn suspicion(&self) -> Option<String> {
+        let auc = self.validation.evaluation.get(Metric::RocAuc).filter(|auc| auc.value >= TOO_GOOD_AUC)?;
+        let most = self.importance.first()?;
+        Some(format!(
+            "a ROC AUC of {:.4} is too good to be true for churn: look whether a column knows the answer, `{}` first, and `exclude` it",
+            auc.value, most.feature
+        ))
     }
 
     pub(crate) fn new(

@@ -148,6 +148,7 @@ pub fn train(
     };
     model.check(&dataset.schema)?;
     let metrics = metrics_file(&plan, &judged, winner, dataset, &model, test, options)?;
+    warnings.extend(metrics.suspicion());
     steps.done("fit on all rows");
     let bundle = build_bundle(&BundleParts {
         task,
