@@ -29,8 +29,8 @@ const INTERVALS_SHARE: f64 = 0.5;
 /// The one learner that stands outside [`learners`]: it keeps monotone constraints.
 const BOOSTING: &str = "boosting";
 
-/// The order in which learners are tried.
-const ORDER: [&str; 4] = ["logistic", "tree", BOOSTING, "forest"];
+/// The order in which learners are tried: the last has all the time that the others left, and boosting wins most.
+const ORDER: [&str; 4] = ["logistic", "tree", "forest", BOOSTING];
 
 /// What the leaderboard shows of every learner.
 pub const LEADERBOARD_METRICS: [Metric; 6] =
@@ -193,7 +193,6 @@ impl<'a> Steps<'a> {
 fn learners_for(task: &Task, dataset: &Dataset, warnings: &mut Vec<String>) -> Result<Vec<Box<dyn Learner + Send>>, TrainError> {
     let constrained = dataset.schema.features.iter().any(|feature| feature.monotone.is_some());
     let mut chosen = Vec::new();
-    // In this order whatever the task's: should the budget bind, the forest, which takes longest, gives way to boosting, which wins most.
     for name in ORDER.into_iter().filter(|name| task.learners.iter().any(|asked| asked == name)) {
         if constrained && name != BOOSTING && !learners::supports_monotone(name) {
             warnings.push(format!("the learner `{name}` cannot keep monotone constraints and was left out"));
@@ -251,10 +250,12 @@ fn try_learners(
     if candidates.is_empty() { Err(TrainError::OutOfTime { budget_seconds: options.budget.as_secs() }) } else { Ok(candidates) }
 }
 
-/// When a learner should be done that shares the time until `deadline` with others, `n_left` learners with itself.
+/// When a learner should be done that shares the time until `deadline` with others, `n_left` learners with itself: the last of them
+/// counts twice.
 fn share_of(deadline: Instant, n_left: usize) -> Instant {
     let now = Instant::now();
-    now + deadline.saturating_duration_since(now) / n_left as u32
+    let shares = if n_left > 1 { n_left + 1 } else { 1 };
+    now + deadline.saturating_duration_since(now) / shares as u32
 }
 
 /// Predictions of every candidate on the rows that judge it, and what they are worth.
