@@ -9,7 +9,8 @@ use retain_core::{ColumnKind, ModelName, Monotone, TaskKind, nearest};
 
 use crate::task_file::{Section, TaskFile};
 
-/// The learners a task may ask for, in the order they are tried.
+/// The learners a task may ask for, in the order they are tried: the last has all the time that the others left, and boosting wins
+/// most.
 pub const LEARNERS: [&str; 4] = ["logistic", "tree", "forest", "boosting"];
 
 const KINDS: [&str; 5] = ["churn", "ltv", "engagement", "survival", "uplift"];

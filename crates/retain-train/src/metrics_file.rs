@@ -75,8 +75,11 @@ pub struct Importance {
 }
 
 impl Measurement {
-    /// Metrics of both the model and the base rate.
-    fn new(measured_on: &str, labelled: &Labelled, base_rate: f64, options: &BootstrapOptions) -> Result<Self, EvalError> {
+    /// Measures predictions beside the base rate of the training rows; `measured_on` says in words which rows these are.
+    ///
+    /// # Errors
+    /// [`EvalError`] when `base_rate` is not a probability.
+    pub fn new(measured_on: &str, labelled: &Labelled, base_rate: f64, options: &BootstrapOptions) -> Result<Self, EvalError> {
         Ok(Self {
             measured_on: measured_on.to_owned(),
             evaluation: evaluate(labelled, &Metric::ALL, options),
@@ -88,19 +91,6 @@ impl Measurement {
 }
 
 impl MetricsFile {
-    /// Measures predictions beside the base rate.
-    ///
-    /// # Errors
-    /// [`EvalError`] when `base_rate` is not a probability.
-    pub fn measure(
-        measured_on: &str,
-        labelled: &Labelled,
-        base_rate: f64,
-        options: &BootstrapOptions,
-    ) -> Result<Measurement, EvalError> {
-        Measurement::new(measured_on, labelled, base_rate, options)
-    }
-
     /// What to look at when the model is better than churn models are: a column that was filled in after the customer had left.
     pub(crate) fn suspicion(&self) -> Option<String> {
         let auc = self.validation.evaluation.get(Metric::RocAuc).filter(|auc| auc.value >= TOO_GOOD_AUC)?;

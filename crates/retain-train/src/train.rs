@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use retain_data::{Dataset, SplitError, TableReport, Task};
+use retain_data::{Dataset, LEARNERS, SplitError, TableReport, Task};
 use retain_eval::{BootstrapOptions, EvalError, Labelled, Metric, compare, evaluate};
 use retain_score::{Bundle, Engine, Model, ModelError};
 
@@ -10,7 +10,7 @@ use crate::boosting::Boosting;
 use crate::bundle::{BundleParts, build_bundle};
 use crate::learner::{FitContext, FitError, Learner};
 use crate::learners;
-use crate::metrics_file::{LeaderboardRow, MetricsFile};
+use crate::metrics_file::{LeaderboardRow, Measurement, MetricsFile};
 use crate::plan::Plan;
 use crate::select::{Arena, Candidate, Ration};
 
@@ -28,9 +28,6 @@ const INTERVALS_SHARE: f64 = 0.5;
 
 /// The one learner that stands outside [`learners`]: it keeps monotone constraints.
 const BOOSTING: &str = "boosting";
-
-/// The order in which learners are tried: the last has all the time that the others left, and boosting wins most.
-const ORDER: [&str; 4] = ["logistic", "tree", "forest", BOOSTING];
 
 /// What the leaderboard shows of every learner.
 pub const LEADERBOARD_METRICS: [Metric; 6] =
@@ -193,7 +190,7 @@ impl<'a> Steps<'a> {
 fn learners_for(task: &Task, dataset: &Dataset, warnings: &mut Vec<String>) -> Result<Vec<Box<dyn Learner + Send>>, TrainError> {
     let constrained = dataset.schema.features.iter().any(|feature| feature.monotone.is_some());
     let mut chosen = Vec::new();
-    for name in ORDER.into_iter().filter(|name| task.learners.iter().any(|asked| asked == name)) {
+    for name in LEARNERS.into_iter().filter(|name| task.learners.iter().any(|asked| asked == name)) {
         if constrained && name != BOOSTING && !learners::supports_monotone(name) {
             warnings.push(format!("the learner `{name}` cannot keep monotone constraints and was left out"));
             continue;
@@ -382,14 +379,14 @@ fn metrics_file(
         .map(|test| -> Result<_, TrainError> {
             let all: Vec<usize> = (0..test.n_rows()).collect();
             let labelled = Labelled::new(&test.target, &probabilities(model, test, &all)?, &test.group)?;
-            MetricsFile::measure("the table given as --test", &labelled, rate_of_all, &bootstrap(options)).map_err(Into::into)
+            Measurement::new("the table given as --test", &labelled, rate_of_all, &bootstrap(options)).map_err(Into::into)
         })
         .transpose()?;
     let measured_on = match &plan.test {
         None => format!("rows left out of the fit: {}", plan.description),
         Some(_) => format!("the latest block, which nothing was chosen on: {}", plan.description),
     };
-    let on_judged = MetricsFile::measure(&measured_on, &judged.labelled[winner], base_rate, &bootstrap(options))?;
+    let on_judged = Measurement::new(&measured_on, &judged.labelled[winner], base_rate, &bootstrap(options))?;
     MetricsFile::new(on_judged, judged.rows.clone(), test, dataset, model).map_err(Into::into)
 }
 

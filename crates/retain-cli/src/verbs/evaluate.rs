@@ -9,7 +9,7 @@ use retain_core::Rows;
 use retain_data::Dataset;
 use retain_eval::{BootstrapOptions, Labelled};
 use retain_score::{Bundle, Scorer};
-use retain_train::MetricsFile;
+use retain_train::Measurement;
 use serde_json::json;
 
 use crate::cli::Global;
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     let labelled = predictions(&bundle, &dataset)?;
     let defaults = BootstrapOptions::default();
     let options = BootstrapOptions { seed: global.seed.unwrap_or(defaults.seed), ..defaults };
-    let measurement = MetricsFile::measure(source.name(), &labelled, base_rate(&bundle), &options)?;
+    let measurement = Measurement::new(source.name(), &labelled, base_rate(&bundle), &options)?;
     let evaluation = &measurement.evaluation;
     output.text(&format!(
         "{} on {}: {} rows, {} customers, {} positive ({:.2} %)\n\n{}\n\ncalibration\n\n{}",
