@@ -12,8 +12,10 @@ pub struct Dataset {
     pub schema: FeatureSchema,
     /// The features' values, one vector per feature.
     pub columns: Vec<Vec<f64>>,
-    /// The label: 1 when it happened, 0 when it did not.
+    /// What is predicted: 1 or 0 for something that happened or did not, else an amount.
     pub target: Vec<f64>,
+    /// How much each row counts in a fit, from 0; none: all the same.
+    pub weight: Option<Vec<f64>>,
     /// The customer's name; the row number, counted from 1, where the table has no entity column.
     pub entity: Vec<String>,
     /// Rows of one number stay in one fold; numbered from 0 in order of first appearance.

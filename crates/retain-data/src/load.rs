@@ -128,6 +128,7 @@ impl Loader {
         let dataset = Dataset {
             columns: vec![Vec::new(); schema.n_features()],
             target: Vec::new(),
+            weight: None,
             entity: Vec::new(),
             group: Vec::new(),
             observed: layout.observed.map(|_| Vec::new()),

@@ -13,8 +13,13 @@ pub trait Learner: Sync {
     /// The learner's name in task files, leaderboards and manifests.
     fn name(&self) -> &'static str;
 
-    /// The settings worth trying on this table, simplest first; at least one.
-    fn configurations(&self, dataset: &Dataset) -> Vec<Configuration>;
+    /// Whether the learner can minimise this loss.
+    fn supports(&self, loss: Loss) -> bool {
+        loss == Loss::Logistic
+    }
+
+    /// The settings worth trying on this table for this loss, simplest first; at least one.
+    fn configurations(&self, dataset: &Dataset, loss: Loss) -> Vec<Configuration>;
 
     /// Fits each configuration to the chosen rows and returns one model per configuration, in their order.
     ///
@@ -42,6 +47,31 @@ pub trait Learner: Sync {
     fn settle(&self, chosen: &Configuration, _fold_models: &[MarginModel]) -> Configuration {
         chosen.clone()
     }
+}
+
+/// What a fit minimises: a loss of one margin and one target value.
+///
+/// Where a link is named, the prediction is that function of the margin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Loss {
+    /// Log loss of a 0/1 target; the margin is in log-odds.
+    Logistic,
+    /// Half the squared error; the margin is the prediction.
+    Squared,
+    /// Poisson deviance of a target from 0 on; the prediction is `exp(margin)`.
+    Poisson,
+    /// Tweedie deviance of a target from 0 on; the prediction is `exp(margin)`.
+    Tweedie {
+        /// Power of the variance, between 1 (Poisson) and 2 (gamma), both excluded.
+        power: f64,
+    },
+    /// Gamma deviance of a target above 0; the prediction is `exp(margin)`.
+    Gamma,
+    /// Pinball loss; the margin is the prediction.
+    Quantile {
+        /// Share of the targets that should lie below the prediction, between 0 and 1, both excluded.
+        level: f64,
+    },
 }
 
 /// One setting of a learner: named numbers, such as `alpha = 1` or `depth = 5`, in a fixed order.
@@ -75,6 +105,8 @@ impl std::fmt::Display for Configuration {
 /// What a fit is told beside its rows.
 #[derive(Debug, Clone, Copy)]
 pub struct FitContext {
+    /// What the fit minimises.
+    pub loss: Loss,
     /// All randomness of the fit comes from this number.
     pub seed: u64,
     /// When the run's budget ends; a fit that would go past it returns [`FitError::OutOfTime`].

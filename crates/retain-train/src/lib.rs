@@ -16,7 +16,7 @@ mod reference;
 mod select;
 mod train;
 
-pub use learner::{Configuration, FitContext, FitError, Learner};
+pub use learner::{Configuration, FitContext, FitError, Learner, Loss};
 pub use metrics_file::{Importance, LeaderboardRow, Measurement, MetricsFile};
 pub use reference::{Histogram, ReferenceFile};
 pub use train::{LEADERBOARD_METRICS, Progress, TrainError, TrainOptions, Trained, train};

@@ -93,7 +93,7 @@ impl<'a> Arena<'a> {
         fold_done: &(dyn Fn() + Sync),
     ) -> Result<Candidate, TrainError> {
         let name = learner.name();
-        let configurations = learner.configurations(self.dataset);
+        let configurations = learner.configurations(self.dataset, context.loss);
         let work = Work { learner: learner.as_ref(), configurations: &configurations, context, fold_done };
         let FoldFits { models: mut fits, max_rows } =
             self.fit_in_time(work, ration).map_err(|source| TrainError::Fit { learner: name, source })?;
@@ -199,6 +199,7 @@ impl Candidate {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
+    use crate::learner::Loss;
     use crate::learners::rows::tests::example;
 
     /// Says the base rate, and has no time for more rows than it affords.
@@ -211,7 +212,7 @@ mod tests {
             "slow"
         }
 
-        fn configurations(&self, _dataset: &Dataset) -> Vec<Configuration> {
+        fn configurations(&self, _dataset: &Dataset, _loss: Loss) -> Vec<Configuration> {
             vec![Configuration::new(&[])]
         }
 
@@ -233,7 +234,7 @@ mod tests {
     fn run(n_rows: usize, affords: usize, ration: Ration) -> Result<Candidate, TrainError> {
         let table = example(n_rows, 1);
         let plan = Plan::new(&table, 30.0, 1).unwrap();
-        let context = FitContext { seed: 1, deadline: None, gap_days: None };
+        let context = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
         Arena::new(&table, &plan).run(Box::new(Slow { affords }), &context, ration, &|| ())
     }
 
@@ -266,7 +267,7 @@ mod tests {
     #[test]
     fn later_fits_are_thinned_as_the_folds_were() {
         let candidate = run(4_000, 2_500, Ration { share: None, all: None }).unwrap();
-        let context = FitContext { seed: 1, deadline: None, gap_days: None };
+        let context = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
         assert!(candidate.fit(&example(4_000, 1), &(0..4_000).collect::<Vec<_>>(), &context).is_ok());
     }
 }

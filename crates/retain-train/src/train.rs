@@ -8,7 +8,7 @@ use retain_score::{Bundle, Engine, Model, ModelError};
 
 use crate::boosting::Boosting;
 use crate::bundle::{BundleParts, build_bundle};
-use crate::learner::{FitContext, FitError, Learner};
+use crate::learner::{FitContext, FitError, Learner, Loss};
 use crate::learners;
 use crate::metrics_file::{LeaderboardRow, Measurement, MetricsFile};
 use crate::plan::Plan;
@@ -206,7 +206,7 @@ fn learners_for(task: &Task, dataset: &Dataset, warnings: &mut Vec<String>) -> R
 }
 
 fn fit_context(options: &TrainOptions, plan: &Plan) -> FitContext {
-    FitContext { seed: options.seed, deadline: None, gap_days: plan.gap_days }
+    FitContext { loss: Loss::Logistic, seed: options.seed, deadline: None, gap_days: plan.gap_days }
 }
 
 fn try_learners(

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use retain_data::{Dataset, TableSource, Task, read_training, stratified_folds};
 use retain_eval::{Labelled, Metric};
 use retain_score::sigmoid;
-use retain_train::{FitContext, learners};
+use retain_train::{FitContext, Loss, learners};
 
 const TASK: &str = r#"
 [task]
@@ -27,8 +27,8 @@ positive = "Yes"
 /// Best out-of-fold ROC AUC and log loss over the learner's configurations, over five stratified folds.
 fn best_out_of_fold(name: &str, dataset: &Dataset) -> (f64, f64) {
     let learner = learners::by_name(name).unwrap();
-    let configurations = learner.configurations(dataset);
-    let context = FitContext { seed: 7, deadline: None, gap_days: None };
+    let configurations = learner.configurations(dataset, Loss::Logistic);
+    let context = FitContext { loss: Loss::Logistic, seed: 7, deadline: None, gap_days: None };
     let mut probabilities = vec![vec![f64::NAN; dataset.n_rows()]; configurations.len()];
     for fold in stratified_folds(&dataset.target, &dataset.group, 5, 7) {
         let models = learner.fit(dataset, &fold.train, &configurations, &context).unwrap();

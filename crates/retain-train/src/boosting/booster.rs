@@ -7,8 +7,9 @@ use retain_score::{MarginModel, Node, NodeKind, Tree};
 
 use super::bins::BinnedTable;
 use super::grow::{GrownNode, GrownTree, grow};
-use super::loss::{Derivatives, Loss};
+use super::loss::Derivatives;
 use super::params::BoostingParams;
+use crate::learner::Loss;
 
 /// Rows that a thread takes at a time.
 const ROWS_PER_TASK: usize = 4096;

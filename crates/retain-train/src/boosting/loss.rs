@@ -2,12 +2,7 @@
 
 use retain_score::sigmoid;
 
-/// A loss of one margin and one target value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Loss {
-    /// Log loss of a 0/1 target; the margin is in log-odds.
-    Logistic,
-}
+use crate::learner::Loss;
 
 /// First and second derivative of the loss by the margin.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -21,28 +16,58 @@ pub(super) struct Derivatives {
 impl Loss {
     /// The constant margin with the smallest loss, kept finite where the target is constant.
     pub(super) fn constant(self, targets: impl Iterator<Item = f64>) -> f64 {
+        if let Self::Quantile { level } = self {
+            let mut sorted: Vec<f64> = targets.collect();
+            sorted.sort_unstable_by(f64::total_cmp);
+            return sorted.get((level * sorted.len() as f64) as usize).copied().unwrap_or(0.0);
+        }
         let (sum, n) = targets.fold((0.0, 0.0), |(sum, n), target| (sum + target, n + 1.0));
         match self {
             // Half a row of each class keeps the logarithm finite.
             Self::Logistic if sum == 0.0 || sum == n => libm::log((sum + 0.5) / (n - sum + 0.5)),
             Self::Logistic => libm::log(sum / (n - sum)),
+            Self::Squared | Self::Quantile { .. } => sum / f64::max(n, 1.0),
+            Self::Poisson | Self::Tweedie { .. } | Self::Gamma if sum <= 0.0 => libm::log(0.5 / (n + 1.0)),
+            Self::Poisson | Self::Tweedie { .. } | Self::Gamma => libm::log(sum / n),
         }
     }
 
     /// The derivatives at a margin.
     pub(super) fn derivatives(self, margin: f64, target: f64) -> Derivatives {
-        match self {
+        let (gradient, hessian) = match self {
             Self::Logistic => {
                 let probability = sigmoid(margin);
-                Derivatives { gradient: probability - target, hessian: probability * (1.0 - probability) }
+                (probability - target, probability * (1.0 - probability))
             }
-        }
+            Self::Squared => (margin - target, 1.0),
+            Self::Poisson => {
+                let mean = libm::exp(margin);
+                (mean - target, mean)
+            }
+            Self::Tweedie { power } => {
+                let (low, high) = (target * libm::exp((1.0 - power) * margin), libm::exp((2.0 - power) * margin));
+                (high - low, (2.0 - power) * high + (power - 1.0) * low)
+            }
+            Self::Gamma => {
+                let ratio = target * libm::exp(-margin);
+                (1.0 - ratio, ratio)
+            }
+            Self::Quantile { level } => (if target > margin { -level } else { 1.0 - level }, 1.0),
+        };
+        Derivatives { gradient, hessian }
     }
 
-    /// The loss at a margin, in nats.
+    /// The loss at a margin, less what does not depend on it.
     pub(super) fn value(self, margin: f64, target: f64) -> f64 {
         match self {
             Self::Logistic => margin.max(0.0) - margin * target + libm::log1p(libm::exp(-margin.abs())),
+            Self::Squared => 0.5 * (margin - target) * (margin - target),
+            Self::Poisson => libm::exp(margin) - target * margin,
+            Self::Tweedie { power } => {
+                libm::exp((2.0 - power) * margin) / (2.0 - power) + target * libm::exp((1.0 - power) * margin) / (power - 1.0)
+            }
+            Self::Gamma => margin + target * libm::exp(-margin),
+            Self::Quantile { level } => (target - margin) * if target > margin { level } else { level - 1.0 },
         }
     }
 }

@@ -25,11 +25,10 @@ mod tests;
 use retain_data::Dataset;
 use retain_score::MarginModel;
 
-use crate::learner::{Configuration, FitContext, FitError, Learner};
+use crate::learner::{Configuration, FitContext, FitError, Learner, Loss};
 use crate::learners::Logistic;
 use bins::BinnedTable;
 use booster::{Booster, Task};
-use loss::Loss;
 use params::{BoostingParams, RoundsPlan};
 use rounds::{best_rounds, inner_splits};
 
@@ -49,7 +48,7 @@ impl Learner for Boosting {
         "boosting"
     }
 
-    fn configurations(&self, dataset: &Dataset) -> Vec<Configuration> {
+    fn configurations(&self, dataset: &Dataset, _loss: Loss) -> Vec<Configuration> {
         params::configurations(dataset)
     }
 
@@ -137,7 +136,7 @@ impl Fit<'_> {
         watched: Vec<u32>,
         seed: u64,
     ) -> Result<Booster<'a>, FitError> {
-        let task = Task { table: &self.table, targets: &self.targets, params, loss: Loss::Logistic };
+        let task = Task { table: &self.table, targets: &self.targets, params, loss: self.context.loss };
         let start = self.start(params, task.loss, &train)?;
         Ok(Booster::new(task, start, train, watched, seed))
     }

@@ -17,7 +17,7 @@ use smartcore::linalg::basic::matrix::DenseMatrix;
 use super::logistic::solve;
 use super::rows;
 use super::split_columns::{GrownNode, GrownSplit, SplitColumn, compile, most_columns, split_columns};
-use crate::learner::{Configuration, FitContext, FitError, Learner};
+use crate::learner::{Configuration, FitContext, FitError, Learner, Loss};
 
 /// Cells (rows × columns) that a fit may have; a larger table is thinned to a stratified sample of its rows. A
 /// configuration took 2 to 5 CPU seconds per million cells.
@@ -49,7 +49,7 @@ impl Learner for Forest {
         "forest"
     }
 
-    fn configurations(&self, _dataset: &Dataset) -> Vec<Configuration> {
+    fn configurations(&self, _dataset: &Dataset, _loss: Loss) -> Vec<Configuration> {
         [(25.0, 0.2), (25.0, 0.4), (10.0, 0.4)]
             .map(|(min_leaf, features)| Configuration::new(&[("min_leaf", min_leaf), ("features", features)]))
             .to_vec()
@@ -236,14 +236,14 @@ mod tests {
     use crate::learners::rows::tests::example;
     use crate::learners::split_columns::tests::check_structure;
 
-    const CONTEXT: FitContext = FitContext { seed: 3, deadline: None, gap_days: None };
+    const CONTEXT: FitContext = FitContext { loss: Loss::Logistic, seed: 3, deadline: None, gap_days: None };
 
     #[test]
     fn the_compiled_mean_is_the_packages() {
         let table = example(700, 30);
         let rows: Vec<usize> = (0..700).collect();
         let prepared = Table::new(&table, &rows).unwrap();
-        for configuration in Forest.configurations(&table) {
+        for configuration in Forest.configurations(&table, Loss::Logistic) {
             let forest = prepared.package_fit(&configuration, 30, 4).unwrap();
             let expected = forest.predict(&prepared.matrix).unwrap();
             let grown = read_forest(&forest).unwrap();
@@ -284,8 +284,8 @@ mod tests {
         let rows: Vec<usize> = (0..500).collect();
         let fit = |threads: usize, seed: u64| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let context = FitContext { seed, ..CONTEXT };
-            pool.install(|| Forest.fit(&table, &rows, &Forest.configurations(&table), &context).unwrap())
+            let context = FitContext { loss: Loss::Logistic, seed, ..CONTEXT };
+            pool.install(|| Forest.fit(&table, &rows, &Forest.configurations(&table, Loss::Logistic), &context).unwrap())
         };
         let first = fit(1, 3);
         assert_eq!(first, fit(2, 3));
@@ -296,7 +296,7 @@ mod tests {
     fn margins_are_log_odds_of_unseen_rows() {
         let (train, test) = (example(1500, 32), example(3000, 33));
         let rows: Vec<usize> = (0..1500).collect();
-        let model = Forest.fit(&train, &rows, &Forest.configurations(&train)[..1], &CONTEXT).unwrap().remove(0);
+        let model = Forest.fit(&train, &rows, &Forest.configurations(&train, Loss::Logistic)[..1], &CONTEXT).unwrap().remove(0);
         let predicted: f64 = test.all_rows().in_order().map(|row| retain_score::sigmoid(model.margin(row))).sum::<f64>() / 3000.0;
         assert!((predicted - test.n_positives() as f64 / 3000.0).abs() < 0.03);
         let loss = |rate: &dyn Fn(&[f64]) -> f64| -> f64 {
@@ -316,7 +316,10 @@ mod tests {
         assert!(slope == 0.0 && (intercept - 3.0_f64.ln()).abs() < 1e-12);
         let mut table = example(40, 34);
         table.columns.iter_mut().for_each(|column| column.fill(2.0));
-        let model = Forest.fit(&table, &(0..40).collect::<Vec<_>>(), &Forest.configurations(&table), &CONTEXT).unwrap().remove(0);
+        let model = Forest
+            .fit(&table, &(0..40).collect::<Vec<_>>(), &Forest.configurations(&table, Loss::Logistic), &CONTEXT)
+            .unwrap()
+            .remove(0);
         assert!(model.trees.is_empty() && model.intercept.is_finite());
     }
 }

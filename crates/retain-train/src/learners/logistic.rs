@@ -15,7 +15,7 @@ use retain_score::MarginModel;
 
 use super::design_matrix::{DesignMatrix, Role};
 use super::rows;
-use crate::learner::{Configuration, FitContext, FitError, Learner};
+use crate::learner::{Configuration, FitContext, FitError, Learner, Loss};
 
 /// Cells (rows × columns) that a fit may have; a larger table is thinned to a stratified sample of its rows. The six
 /// configurations of a large table took 0.6 CPU seconds per million cells, and a cell takes 8 bytes twice.
@@ -45,7 +45,7 @@ impl Learner for Logistic {
         "logistic"
     }
 
-    fn configurations(&self, dataset: &Dataset) -> Vec<Configuration> {
+    fn configurations(&self, dataset: &Dataset, _loss: Loss) -> Vec<Configuration> {
         let many = dataset.n_rows().saturating_mul(DesignMatrix::most_columns(&dataset.schema)) > MANY_CELLS;
         let alphas: &[f64] = if many { &[1.0, 10.0, 100.0] } else { &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0] };
         let of =
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::learners::rows::tests::example;
 
-    const CONTEXT: FitContext = FitContext { seed: 1, deadline: None, gap_days: None };
+    const CONTEXT: FitContext = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
 
     fn slopes(table: &Dataset, alpha: f64) -> MarginModel {
         let rows: Vec<usize> = (0..table.n_rows()).collect();
@@ -247,8 +247,8 @@ mod tests {
     fn a_warm_start_ends_where_a_cold_one_does() {
         let table = example(800, 8);
         let rows: Vec<usize> = (0..800).collect();
-        let models = Logistic.fit(&table, &rows, &Logistic.configurations(&table), &CONTEXT).unwrap();
-        for (model, configuration) in models.iter().zip(Logistic.configurations(&table)) {
+        let models = Logistic.fit(&table, &rows, &Logistic.configurations(&table, Loss::Logistic), &CONTEXT).unwrap();
+        for (model, configuration) in models.iter().zip(Logistic.configurations(&table, Loss::Logistic)) {
             let alone = Logistic.fit(&table, &rows, std::slice::from_ref(&configuration), &CONTEXT).unwrap().remove(0);
             let apart = table.all_rows().in_order().map(|row| (model.margin(row) - alone.margin(row)).abs()).fold(0.0, f64::max);
             assert!(apart < 1e-3, "{configuration}: {apart}");

@@ -48,7 +48,7 @@ pub fn supports_monotone(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::learner::{FitContext, FitError};
+    use crate::learner::{FitContext, FitError, Loss};
 
     #[test]
     fn every_name_finds_a_learner_of_that_name() {
@@ -61,9 +61,9 @@ mod tests {
     #[test]
     fn every_model_passes_the_scorers_gate_and_answers_odd_rows() {
         let table = rows::tests::example(600, 40);
-        let context = FitContext { seed: 1, deadline: None, gap_days: None };
+        let context = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
         for learner in NAMES.map(|name| by_name(name).unwrap()) {
-            let configurations = learner.configurations(&table);
+            let configurations = learner.configurations(&table, Loss::Logistic);
             let models = learner.fit(&table, &(0..600).collect::<Vec<_>>(), &configurations, &context).unwrap();
             assert_eq!(models.len(), configurations.len());
             for model in models {
@@ -80,14 +80,14 @@ mod tests {
         let mut table = rows::tests::example(200, 41);
         let row_idxs: Vec<usize> = (0..200).collect();
         for learner in NAMES.map(|name| by_name(name).unwrap()) {
-            let context = FitContext { seed: 1, deadline: Some(std::time::Instant::now()), gap_days: None };
-            let late = learner.fit(&table, &row_idxs, &learner.configurations(&table), &context);
+            let context = FitContext { loss: Loss::Logistic, seed: 1, deadline: Some(std::time::Instant::now()), gap_days: None };
+            let late = learner.fit(&table, &row_idxs, &learner.configurations(&table, Loss::Logistic), &context);
             assert!(matches!(late, Err(FitError::OutOfTime)), "{}", learner.name());
         }
         table.target.fill(0.0);
-        let context = FitContext { seed: 1, deadline: None, gap_days: None };
+        let context = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
         for learner in NAMES.map(|name| by_name(name).unwrap()) {
-            let fitted = learner.fit(&table, &row_idxs, &learner.configurations(&table), &context);
+            let fitted = learner.fit(&table, &row_idxs, &learner.configurations(&table, Loss::Logistic), &context);
             assert!(matches!(fitted, Err(FitError::OneClass { n_rows: 200, n_positives: 0 })));
         }
     }

@@ -17,7 +17,7 @@ use retain_score::MarginModel;
 
 use super::rows;
 use super::split_columns::{GrownNode, GrownSplit, SplitColumn, compile, most_columns, split_columns};
-use crate::learner::{Configuration, FitContext, FitError, Learner};
+use crate::learner::{Configuration, FitContext, FitError, Learner, Loss};
 
 /// Cells (rows × columns) that a fit may have; a larger table is thinned to a stratified sample of its rows. The package needs
 /// about 50 ns per cell and level.
@@ -48,7 +48,7 @@ impl Learner for ReadableTree {
         "tree"
     }
 
-    fn configurations(&self, _dataset: &Dataset) -> Vec<Configuration> {
+    fn configurations(&self, _dataset: &Dataset, _loss: Loss) -> Vec<Configuration> {
         let of =
             |depth: u8| [60.0, 20.0].map(|min_leaf| Configuration::new(&[("depth", f64::from(depth)), ("min_leaf", min_leaf)]));
         (3..=8).flat_map(of).collect()
@@ -188,10 +188,10 @@ mod tests {
     use crate::learners::rows::tests::example;
     use crate::learners::split_columns::tests::check_structure;
 
-    const CONTEXT: FitContext = FitContext { seed: 1, deadline: None, gap_days: None };
+    const CONTEXT: FitContext = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
 
     fn fit(table: &Dataset, rows: &[usize]) -> Vec<MarginModel> {
-        ReadableTree.fit(table, rows, &ReadableTree.configurations(table), &CONTEXT).unwrap()
+        ReadableTree.fit(table, rows, &ReadableTree.configurations(table, Loss::Logistic), &CONTEXT).unwrap()
     }
 
     #[test]

@@ -11,19 +11,18 @@ use retain_score::{MarginModel, NodeKind, Test, sigmoid};
 
 use super::bins::BinnedTable;
 use super::booster::{Booster, Task};
-use super::loss::Loss;
 use super::params::BoostingParams;
 use super::rounds::inner_splits;
 use super::{Boosting, RoundsPlan};
-use crate::learner::{Configuration, FitContext, FitError, Learner};
+use crate::learner::{Configuration, FitContext, FitError, Learner, Loss};
 
-const CONTEXT: FitContext = FitContext { seed: 7, deadline: None, gap_days: None };
+const CONTEXT: FitContext = FitContext { loss: Loss::Logistic, seed: 7, deadline: None, gap_days: None };
 
 fn dataset(features: Vec<FeatureSpec>, columns: Vec<Vec<f64>>, target: Vec<f64>) -> Dataset {
     let n_rows = target.len();
     let schema = FeatureSchema::new(features, None, "churned".into(), "1".into(), None).unwrap();
     let entity = (1..=n_rows).map(|row| row.to_string()).collect();
-    Dataset { schema, columns, target, entity, group: (0..n_rows as u32).collect(), observed: None }
+    Dataset { schema, columns, target, weight: None, entity, group: (0..n_rows as u32).collect(), observed: None }
 }
 
 fn number(name: &str) -> FeatureSpec {
@@ -155,7 +154,8 @@ fn the_number_of_threads_does_not_change_a_bit() {
 fn another_seed_gives_another_model() {
     let data = mixed(500, 6);
     let settings = [Configuration::new(&[("rounds", 5.0)])];
-    let with_seed = |seed| Boosting.fit(&data, &all_rows(&data), &settings, &FitContext { seed, ..CONTEXT }).unwrap();
+    let with_seed =
+        |seed| Boosting.fit(&data, &all_rows(&data), &settings, &FitContext { loss: Loss::Logistic, seed, ..CONTEXT }).unwrap();
     assert_eq!(with_seed(1), with_seed(1));
     assert_ne!(with_seed(1), with_seed(2));
     assert!(!with_seed(u64::MAX).is_empty());
@@ -245,7 +245,7 @@ fn dated_rows_are_judged_on_the_latest_after_a_gap() {
 fn one_class_is_an_error_and_few_rows_are_not() {
     let mut data = mixed(300, 14);
     data.target = vec![1.0; 300];
-    let settings = Boosting.configurations(&data);
+    let settings = Boosting.configurations(&data, Loss::Logistic);
     let error = Boosting.fit(&data, &all_rows(&data), &settings, &CONTEXT).unwrap_err();
     assert!(matches!(error, FitError::OneClass { n_rows: 300, n_positives: 300 }));
     assert!(matches!(Boosting.fit(&data, &[], &settings, &CONTEXT), Err(FitError::OneClass { .. })));
@@ -260,7 +260,7 @@ fn one_class_is_an_error_and_few_rows_are_not() {
 fn a_passed_deadline_ends_the_fit() {
     let data = mixed(300, 15);
     let context = FitContext { deadline: Some(std::time::Instant::now()), ..CONTEXT };
-    let settings = Boosting.configurations(&data);
+    let settings = Boosting.configurations(&data, Loss::Logistic);
     assert!(matches!(Boosting.fit(&data, &all_rows(&data), &settings, &context), Err(FitError::OutOfTime)));
 }
 

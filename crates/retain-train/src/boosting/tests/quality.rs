@@ -9,8 +9,7 @@ use retain_core::{ColumnKind, FeatureSpec};
 use retain_data::Dataset;
 
 use crate::boosting::Boosting;
-use crate::boosting::loss::Loss;
-use crate::learner::{Configuration, Learner};
+use crate::learner::{Configuration, Learner, Loss};
 
 const N_FOLDS: usize = 5;
 
@@ -117,7 +116,7 @@ fn out_of_fold(data: &Dataset, configuration: &Configuration, repeat: u64) -> Qu
 fn check(table: &Table, least_auc: f64, most_log_loss: f64) {
     let Some(data) = load(table) else { return };
     eprintln!("{} ({} rows, {} features)", table.path, data.n_rows(), data.n_features());
-    let tried = Boosting.configurations(&data);
+    let tried = Boosting.configurations(&data, Loss::Logistic);
     let best = tried.iter().map(|configuration| out_of_fold(&data, configuration, 0));
     let best = best.min_by(|a, b| a.log_loss.total_cmp(&b.log_loss)).unwrap();
     assert!(best.roc_auc >= least_auc, "{} < {least_auc}", best.roc_auc);
