@@ -71,7 +71,7 @@ fn manifest(parts: &BundleParts<'_>) -> Manifest {
         seed: parts.seed,
         learner: parts.candidate.learner.name().to_owned(),
         configuration: parts.candidate.settled.to_string(),
-        calibrator: parts.model.calibrator.name().to_owned(),
+        calibrator: parts.model.calibrator().name().to_owned(),
         validation: parts.plan.description.clone(),
         n_rows: dataset.n_rows() as u64,
         n_positives: dataset.n_positives() as u64,
@@ -81,6 +81,7 @@ fn manifest(parts: &BundleParts<'_>) -> Manifest {
             .as_ref()
             .and_then(|days| Some(DateRange { from: first(days)?.to_string(), to: last(days)?.to_string() })),
         reference_day: parts.report.reference.map(Day::days),
+        currency: task.value.currency.clone(),
         bands: bands(parts.judged.probability()),
         data_sha256: parts.report.sha256.clone(),
         schema_sha256: String::new(),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use retain_data::{Dataset, LEARNERS, SplitError, TableReport, Task};
 use retain_eval::{BootstrapOptions, EvalError, Labelled, Metric, compare, evaluate};
-use retain_score::{Bundle, Engine, Model, ModelError};
+use retain_score::{Bundle, Head, Model, ModelError, Predictor};
 
 use crate::boosting::Boosting;
 use crate::bundle::{BundleParts, build_bundle};
@@ -139,10 +139,10 @@ pub fn train(
     steps.begin("fit on all rows");
     let context = fit_context(options, &plan);
     let all_rows: Vec<usize> = (0..dataset.n_rows()).collect();
-    let model = Model {
+    let model = Model::Event(Head {
         margin: candidates[winner].fit(dataset, &all_rows, &context)?,
         calibrator: candidates[winner].calibration.calibrator.clone(),
-    };
+    });
     model.check(&dataset.schema)?;
     let metrics = metrics_file(&plan, &judged, winner, dataset, &model, test, options)?;
     warnings.extend(metrics.suspicion());
@@ -348,7 +348,7 @@ fn judged_predictions(arena: &Arena<'_>, candidate: &Candidate, options: &TrainO
     };
     let dataset = arena.dataset;
     let margin_model = candidate.fit(dataset, &test.train, &fit_context(options, arena.plan))?;
-    let model = Model { margin: margin_model, calibrator: candidate.calibration.calibrator.clone() };
+    let model = Model::Event(Head { margin: margin_model, calibrator: candidate.calibration.calibrator.clone() });
     let subset = |values: &[f64]| -> Vec<f64> { test.validate.iter().map(|&row_idx| values[row_idx]).collect() };
     let group: Vec<u32> = test.validate.iter().map(|&row_idx| dataset.group[row_idx]).collect();
     let probabilities = probabilities(&model, dataset, &test.validate)?;
@@ -356,9 +356,9 @@ fn judged_predictions(arena: &Arena<'_>, candidate: &Candidate, options: &TrainO
 }
 
 fn probabilities(model: &Model, dataset: &Dataset, row_idxs: &[usize]) -> Result<Vec<f64>, TrainError> {
-    let engine = Engine::new(&model.margin, &dataset.schema)?;
+    let predictor = Predictor::new(model, &dataset.schema)?;
     let rows = dataset.rows(row_idxs);
-    Ok(rows.in_order().map(|row| model.calibrator.probability(engine.margin(row))).collect())
+    Ok(rows.in_order().map(|row| predictor.predict(row).probability).collect())
 }
 
 fn metrics_file(
