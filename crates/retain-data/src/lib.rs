@@ -20,6 +20,7 @@ mod row_reader;
 mod simulate;
 mod split;
 mod table;
+mod target;
 mod task;
 mod task_file;
 mod time_split;

@@ -91,6 +91,7 @@ fn role(role: ColumnRole) -> &'static str {
         ColumnRole::Target => "target",
         ColumnRole::ObservedAt => "observed_at",
         ColumnRole::Group => "group",
+        ColumnRole::Duration => "duration",
         ColumnRole::Excluded => "excluded",
         ColumnRole::Dropped => "dropped",
         ColumnRole::Unused => "unused",

@@ -94,7 +94,12 @@ fn read_champion(name: &str, arguments: &Arguments, bundle: &Bundle) -> Result<B
     let target = |bundle: &Bundle| {
         let (manifest, schema) = (&bundle.manifest, &bundle.schema);
         let (horizon, lead) = (manifest.horizon_days, manifest.lead_days);
-        format!("{}: `{}` = `{}`, horizon {horizon} days, lead {lead} days", manifest.kind, schema.target, schema.positive)
+        format!(
+            "{}: `{}` = `{}`, horizon {horizon} days, lead {lead} days",
+            manifest.kind,
+            schema.target,
+            schema.positive.join("` or `")
+        )
     };
     let (expected, found) = (target(bundle), target(&champion));
     if expected != found {
