@@ -1,5 +1,6 @@
 //! [`OutcomeKind`] and the checked columns of each kind: what happened beside what was predicted.
 
+use retain_core::TaskKind;
 use serde::{Deserialize, Serialize};
 
 use crate::labelled::{EvalError, LARGEST_AMOUNT, check_length};
@@ -34,6 +35,17 @@ impl OutcomeKind {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
     pub(crate) fn is_binary(&self) -> bool {
         *self == Self::Binary
+    }
+}
+
+impl From<TaskKind> for OutcomeKind {
+    /// What the main prediction of a task is judged as; its further probabilities (any value, no activity) are binary.
+    fn from(kind: TaskKind) -> Self {
+        match kind {
+            TaskKind::Churn => Self::Binary,
+            TaskKind::Ltv | TaskKind::Engagement => Self::Value,
+            TaskKind::Survival => Self::Survival,
+        }
     }
 }
 
