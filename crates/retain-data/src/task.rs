@@ -63,6 +63,8 @@ pub struct TableRoles {
     pub group: Option<String>,
     /// Columns that are never used.
     pub exclude: Vec<String>,
+    /// Columns that are known in time although they look like leaks.
+    pub allow: Vec<String>,
 }
 
 /// What the task says about one column.
@@ -215,7 +217,7 @@ fn read_horizon(task: &Section<'_>) -> Result<u32, TaskError> {
 }
 
 fn read_roles(table: &Section<'_>) -> Result<TableRoles, TaskError> {
-    let known = ["entity", "target", "positive", "observed_at", "group", "treatment", "control", "duration", "exclude"];
+    let known = ["entity", "target", "positive", "observed_at", "group", "treatment", "control", "duration", "exclude", "allow"];
     table.check_keys(&known)?;
     for (key, kinds) in [("treatment", "uplift"), ("control", "uplift"), ("duration", "survival")] {
         if table.has(key) {
@@ -229,8 +231,10 @@ fn read_roles(table: &Section<'_>) -> Result<TableRoles, TaskError> {
         observed_at: table.text("observed_at")?,
         group: table.text("group")?,
         exclude: table.texts("exclude")?.unwrap_or_default(),
+        allow: table.texts("allow")?.unwrap_or_default(),
     };
     check_roles(table, &roles)?;
+    check_allowed(table, &roles)?;
     Ok(roles)
 }
 
@@ -248,6 +252,15 @@ fn check_roles(table: &Section<'_>, roles: &TableRoles) -> Result<(), TaskError>
         taken.push((key, column));
     }
     Ok(())
+}
+
+/// Only what a model or its splits use can be allowed.
+fn check_allowed(table: &Section<'_>, roles: &TableRoles) -> Result<(), TaskError> {
+    let unused = |column: &&String| **column == roles.target || roles.exclude.contains(column);
+    let Some(column) = roles.allow.iter().find(unused) else { return Ok(()) };
+    let other = if *column == roles.target { "target" } else { "exclude" };
+    let message = format!("column `{column}` stands as `{other}` and as `allow` in [table]; it can be one of them only");
+    Err(TaskError::Contradiction { line: table.line("allow"), message })
 }
 
 fn read_columns(columns: Option<&Section<'_>>, roles: &TableRoles) -> Result<BTreeMap<String, ColumnHint>, TaskError> {
