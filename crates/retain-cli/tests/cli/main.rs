@@ -8,6 +8,7 @@
 
 mod bundles;
 mod gate;
+mod leakage;
 mod registry;
 mod scoring;
 mod support;

@@ -57,7 +57,7 @@ impl Window<'_> {
         let is_planned = late.iter().any(|&row| self.observed[row] - days[row] >= self.today.days() + 1.0);
         let severity = match (knows || share > LATE_SHARE, is_planned) {
             (true, false) => Severity::Certain,
-            (false, true) if !knows => Severity::Note,
+            (_, true) if !knows => Severity::Note,
             _ => Severity::Likely,
         };
         let say =
@@ -175,7 +175,7 @@ impl Window<'_> {
         let surely = mixed - ahead - judge.half_width(mixed);
         (mixed - ahead > FLATTERY && surely > FLATTERY / 2.0).then(|| {
             losses.sort_by(|a, b| b.0.total_cmp(&a.0));
-            let worst = losses.iter().filter(|(loss, _)| *loss > 0.0).take(N_FLATTERED);
+            let worst = losses.iter().filter(|(loss, _)| *loss > FLATTERY / 2.0).take(N_FLATTERED);
             self.flattered(outcome, mixed, ahead, worst.map(|(_, name)| (*name).clone()).collect())
         })
     }

@@ -121,7 +121,7 @@ pub fn find_leaks(dataset: &Dataset, task: &Task, today: Day) -> LeakReport {
     let mut findings = columns::check(dataset, &outcome);
     findings.extend(dates::check(dataset, task, today, &outcome));
     findings.extend(rows::check(dataset, &outcome));
-    findings.extend(twins.finding());
+    findings.extend(twins.finding(dataset.n_rows()));
     for finding in &mut findings {
         let columns = &finding.columns;
         finding.allowed = !columns.is_empty() && columns.iter().all(|column| task.table.allow.contains(column));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use retain_data::{Finding, LeakReport, NOT_SHOWN, Severity, Task, Training, find_leaks, keep_together};
+use retain_data::{Finding, LeakReport, NOT_SHOWN, Severity, Task, Training, Twins, find_leaks, keep_together};
 use serde_json::{Value, json};
 
 use crate::exit::{Complaint, Exit};
@@ -51,6 +51,9 @@ pub(crate) fn check(training: &mut Training, task: &Task, output: Output) -> Res
     Ok(())
 }
 
+/// Groups of twins that are listed row by row.
+const LISTED_TWINS: usize = 1000;
+
 /// The findings as a table, what each means below it, and what cannot be seen here.
 fn report_text(leaks: &LeakReport, n_rows: usize) -> String {
     let mut text = format!("{n_rows} rows, {}\n\n", summary(leaks));
@@ -61,11 +64,10 @@ fn report_text(leaks: &LeakReport, n_rows: usize) -> String {
             table.add_row([severity_text(finding), finding.code, &finding.columns.join(", "), finding.measure, &figure]);
         }
         let details: Vec<String> = leaks.findings.iter().map(|finding| format!("- {finding}")).collect();
-        text.push_str(&format!("{}\n\n{}\n\n", tables::render(&table), details.join("\n")));
+        text = format!("{text}{}\n\n{}\n\n", tables::render(&table), details.join("\n"));
     }
     let unseen: Vec<String> = NOT_SHOWN.iter().map(|what| format!("- {what}")).collect();
-    text.push_str(&format!("what one table cannot show:\n{}\n", unseen.join("\n")));
-    text
+    format!("{text}what one table cannot show:\n{}\n", unseen.join("\n"))
 }
 
 fn summary(leaks: &LeakReport) -> String {
@@ -95,9 +97,19 @@ fn report_json(leaks: &LeakReport, training: &Training) -> Value {
         "sha256": training.report.sha256,
         "refused": leaks.refusals().next().is_some(),
         "findings": leaks.findings.iter().map(finding_json).collect::<Vec<_>>(),
-        "twins": { "n_rows": leaks.twins.n_rows(), "n_customers": leaks.twins.groups.len(), "n_shifted": leaks.twins.n_shifted,
-            "rows": leaks.twins.groups.iter().map(|rows| rows.iter().map(|row| row + 1).collect()).collect::<Vec<Vec<usize>>>() },
+        "twins": twins_json(&leaks.twins),
         "not_shown": NOT_SHOWN,
+    })
+}
+
+/// Rows are counted from 1, and only those with a label.
+fn twins_json(twins: &Twins) -> Value {
+    let numbered = |rows: &Vec<usize>| rows.iter().map(|row| row + 1).collect::<Vec<_>>();
+    json!({
+        "n_rows": twins.n_rows(),
+        "n_customers": twins.groups.len(),
+        "n_shifted": twins.n_shifted,
+        "rows": twins.groups.iter().take(LISTED_TWINS).map(numbered).collect::<Vec<_>>(),
     })
 }
 

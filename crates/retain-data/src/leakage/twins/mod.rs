@@ -4,17 +4,24 @@
 //! Random folds put one copy among the training rows and the other among those that judge, and a model that merely remembers looks
 //! excellent. Pairs are found by hashing (`search.rs`, `shifts.rs`), and believed when their agreement is surprising (`surprise.rs`): in
 //! a table of n rows a pair has to agree in at least two thirds of the columns, and so unlikely that among all n²/2 pairs, and all ways
-//! to choose the columns that differ, less than one in a thousand such pairs would be expected by chance. A table of five yes-or-no columns
-//! has many equal rows and no twins.
+//! to choose the columns that differ, less than one in a thousand such pairs would be expected by chance. Where the same few columns
+//! differ again and again, as when somebody gave every customer five addresses, the choice of columns is no surprise any more and counts
+//! by how often it was seen. A table of five yes-or-no columns has many equal rows and no twins.
 
 mod search;
 mod shifts;
 mod surprise;
 
+use std::collections::BTreeMap;
+
 use super::{Finding, Severity};
 use crate::dataset::Dataset;
 use surprise::Surprise;
 
+/// Share of the rows from which on twins change what a model seems to be worth.
+const TELLING_SHARE: f64 = 0.005;
+/// A choice of differing columns that was believed less often is judged as any other.
+const MIN_SEEN: usize = 5;
 /// Expected chance pairs in the whole table.
 const CHANCE_PAIRS: f64 = 1e-3;
 
@@ -33,7 +40,8 @@ impl Twins {
         self.groups.iter().map(Vec::len).sum()
     }
 
-    pub(super) fn finding(&self) -> Option<Finding> {
+    /// `n_table_rows` are the rows of the table they were found in.
+    pub(super) fn finding(&self, n_table_rows: usize) -> Option<Finding> {
         let (n_rows, n_groups) = (self.n_rows(), self.groups.len());
         let first = self.groups.first()?;
         let rows = first.iter().take(3).map(|row| (row + 1).to_string()).collect::<Vec<_>>().join(", ");
@@ -44,7 +52,7 @@ impl Twins {
         };
         Some(Finding {
             code: "leak_twins",
-            severity: Severity::Likely,
+            severity: if n_rows as f64 >= TELLING_SHARE * n_table_rows as f64 { Severity::Likely } else { Severity::Note },
             columns: Vec::new(),
             measure: "rows",
             figure: n_rows as f64,
@@ -84,9 +92,13 @@ pub fn keep_together(dataset: &mut Dataset, twins: &Twins) {
 
 pub(super) fn find(dataset: &Dataset) -> Twins {
     let surprise = Surprise::new(dataset);
-    let pairs = Pairs::new(dataset, &surprise);
+    let mut pairs = Pairs::new(dataset, &surprise);
     let mut sets = Sets::new(dataset.n_rows());
-    search::join_equal(&pairs, &mut sets);
+    pairs.seen = search::join_equal(&pairs, &mut sets);
+    if pairs.seen.values().any(|&n| n >= MIN_SEEN) {
+        search::join_equal(&pairs, &mut sets);
+    }
+    pairs.seen.clear();
     let shifted = shifts::join_shifted(&pairs, &mut sets);
     let groups = sets.groups(&dataset.group);
     let in_groups: std::collections::BTreeSet<usize> = groups.iter().flatten().copied().collect();
@@ -101,6 +113,8 @@ struct Pairs<'a> {
     max_differing: usize,
     /// Logarithms of the numbers of ways to choose 0, 1, … columns that differ.
     ln_choices: Vec<f64>,
+    /// How often each choice of differing columns, a bit for each, was believed.
+    seen: BTreeMap<u64, usize>,
 }
 
 impl<'a> Pairs<'a> {
@@ -111,7 +125,7 @@ impl<'a> Pairs<'a> {
         for k in 1..=max_differing {
             ln_choices.push(ln_choices[k - 1] + ((n - k + 1) as f64 / k as f64).ln());
         }
-        Self { dataset, surprise, max_differing, ln_choices }
+        Self { dataset, surprise, max_differing, ln_choices, seen: BTreeMap::new() }
     }
 
     fn n_rows(&self) -> usize {
@@ -129,23 +143,31 @@ impl<'a> Pairs<'a> {
         (n * n / 2.0).max(1.0).ln()
     }
 
-    /// The surprise of a pair less what choosing the columns that differ explains; none where too many differ. `agrees` says
-    /// whether two values of a counted column belong together.
-    fn evidence(&self, row: usize, other: usize, agrees: impl Fn(usize, f64, f64) -> bool) -> Option<f64> {
+    /// The surprise of a pair less what choosing the columns that differ explains, and these columns; none where too many differ.
+    /// `agrees` says whether two values of a counted column belong together.
+    fn evidence(&self, row: usize, other: usize, agrees: impl Fn(usize, f64, f64) -> bool) -> Option<(f64, u64)> {
         let n_columns = self.surprise.columns.len();
         let (mut agreeing, mut values) = (Vec::with_capacity(n_columns), Vec::with_capacity(n_columns));
-        let mut n_differing = 0;
+        let mut differing = 0_u64;
         for position in 0..n_columns {
             let column = self.column(position);
             let does_agree = agrees(position, column[row], column[other]);
-            n_differing += usize::from(!does_agree);
-            if n_differing > self.max_differing {
+            differing |= u64::from(!does_agree) << position;
+            if differing.count_ones() as usize > self.max_differing {
                 return None;
             }
             agreeing.push(does_agree);
             values.push(column[other]);
         }
-        Some(self.surprise.of(&values, &agreeing) - self.ln_choices[n_differing])
+        Some((self.surprise.of(&values, &agreeing) - self.choice(differing), differing))
+    }
+
+    /// How much choosing these columns explains.
+    fn choice(&self, differing: u64) -> f64 {
+        let any = self.ln_choices[differing.count_ones() as usize];
+        let n_seen: usize = self.seen.values().sum();
+        let often = self.seen.get(&differing).filter(|&&n| n >= MIN_SEEN);
+        often.map_or(any, |&n| (n_seen as f64 / n as f64).ln().min(any))
     }
 }
 

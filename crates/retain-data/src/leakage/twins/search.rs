@@ -1,5 +1,7 @@
 //! Finds rows that are equal but for a few columns: rows that agree in a random choice of columns meet in one bucket.
 
+use std::collections::BTreeMap;
+
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
@@ -18,12 +20,13 @@ const N_BEFORE: usize = 4;
 /// The choice of columns is no part of the training run's randomness.
 const SEED: u64 = 0x7477_696e;
 
-/// Joins rows whose agreement chance does not explain.
-pub(super) fn join_equal(pairs: &Pairs<'_>, sets: &mut Sets) {
+/// Joins rows whose agreement chance does not explain; returns how often which columns differed.
+pub(super) fn join_equal(pairs: &Pairs<'_>, sets: &mut Sets) -> BTreeMap<u64, usize> {
+    let mut seen = BTreeMap::new();
     let needed = pairs.ln_pairs() - CHANCE_PAIRS.ln();
     let in_all: f64 = pairs.surprise.columns.iter().map(|column| column.entropy).sum();
     if pairs.n_rows() < 2 || in_all < needed / 2.0 {
-        return;
+        return seen;
     }
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(SEED);
     let mut order: Vec<usize> = (0..pairs.surprise.columns.len()).collect();
@@ -32,10 +35,11 @@ pub(super) fn join_equal(pairs: &Pairs<'_>, sets: &mut Sets) {
         let chosen = choose(pairs, &order);
         for bucket in buckets(pairs, &chosen).chunk_by(|a, b| a.0 == b.0) {
             if (2..=MAX_BUCKET).contains(&bucket.len()) {
-                join_bucket(pairs, sets, bucket, needed);
+                join_bucket(pairs, sets, bucket, needed, &mut seen);
             }
         }
     }
+    seen
 }
 
 /// Columns from the front of the order until they tell the customers apart.
@@ -61,15 +65,17 @@ fn buckets(pairs: &Pairs<'_>, chosen: &[usize]) -> Vec<(u64, u32)> {
     buckets
 }
 
-fn join_bucket(pairs: &Pairs<'_>, sets: &mut Sets, bucket: &[(u64, u32)], needed: f64) {
+fn join_bucket(pairs: &Pairs<'_>, sets: &mut Sets, bucket: &[(u64, u32)], needed: f64, seen: &mut BTreeMap<u64, usize>) {
     for (position, &(_, row)) in bucket.iter().enumerate().skip(1) {
         for &(_, other) in &bucket[position.saturating_sub(N_BEFORE)..position] {
             if sets.find(row) == sets.find(other) {
                 continue;
             }
-            let evidence = pairs.evidence(row as usize, other as usize, |_, a, b| is_same(a, b));
-            if evidence.is_some_and(|evidence| evidence >= needed) {
+            if let Some((evidence, differing)) = pairs.evidence(row as usize, other as usize, |_, a, b| is_same(a, b))
+                && evidence >= needed
+            {
                 sets.join(row, other);
+                *seen.entry(differing).or_default() += 1;
             }
         }
     }

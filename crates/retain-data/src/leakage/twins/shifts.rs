@@ -1,9 +1,11 @@
 //! Finds copies of customers to whose columns the same amounts were added: +60 seconds, +3 calls, +2 months for everyone in a block.
 //!
+//! Rows that were found equal already are looked at once, so that twins of two customers do not vote many times.
+//!
 //! One such pair shows nothing: any two rows differ by something. But where a block of customers was copied, the same differences
 //! in several columns at once come up again and again, which chance does not do.
 
-use super::{Pairs, Sets, is_same, mixed};
+use super::{Pairs, Sets, bits, is_same, mixed};
 
 /// Rows whose differences are all looked at: five million pairs.
 const SAMPLE_ROWS: usize = 3_000;
@@ -26,7 +28,8 @@ const ROUNDING: f64 = 1e-9;
 
 /// Joins the copies; returns their rows, rising.
 pub(super) fn join_shifted(pairs: &Pairs<'_>, sets: &mut Sets) -> Vec<usize> {
-    let grid = Grid::new(pairs);
+    let firsts: Vec<u32> = (0..pairs.n_rows() as u32).filter(|&row| sets.find(row) == row).collect();
+    let grid = Grid::new(pairs, firsts);
     let mut shifted = Vec::new();
     if grid.keys.len() < 2 {
         return shifted;
@@ -52,16 +55,19 @@ struct Grid {
     keys: Vec<usize>,
     /// One per counted column.
     steps: Vec<f64>,
+    /// The rows that have all keys.
+    rows: Vec<u32>,
 }
 
 impl Grid {
-    fn new(pairs: &Pairs<'_>) -> Self {
+    fn new(pairs: &Pairs<'_>, mut rows: Vec<u32>) -> Self {
         let columns = &pairs.surprise.columns;
         let is_key = |position: &usize| columns[*position].is_number && columns[*position].n_distinct() >= MIN_KEY_VALUES;
         // They stand in the order of what they tell.
-        let keys = (0..columns.len()).filter(is_key).take(MAX_KEYS).collect();
+        let keys: Vec<usize> = (0..columns.len()).filter(is_key).take(MAX_KEYS).collect();
+        rows.retain(|&row| keys.iter().all(|&position| !pairs.column(position)[row as usize].is_nan()));
         let steps = columns.iter().map(|column| (column.range() * ROUNDING).max(f64::MIN_POSITIVE)).collect();
-        Self { keys, steps }
+        Self { keys, steps, rows }
     }
 
     fn units(&self, position: usize, value: f64) -> u64 {
@@ -69,30 +75,23 @@ impl Grid {
         (value / self.steps[position]).round() as i64 as u64
     }
 
-    /// Rows with the hash of their keys, after a shift if there is one, sorted; rows without all keys are left out.
+    /// Rows with the hash of their keys, after a shift if there is one, sorted.
     fn hashes(&self, pairs: &Pairs<'_>, shift: Option<&Shift>) -> Vec<(u64, u32)> {
         let added = |position: usize| shift.and_then(|shift| shift[position]).unwrap_or(0.0);
         let columns: Vec<(usize, &[f64], f64)> =
             self.keys.iter().map(|&position| (position, pairs.column(position), added(position))).collect();
-        let of_row = |row: u32| {
-            let mut hash = 0;
-            for (position, column, added) in &columns {
-                let value = column[row as usize];
-                if value.is_nan() {
-                    return None;
-                }
-                hash = mixed(hash, self.units(*position, value + added));
-            }
-            Some((hash, row))
+        let of_row = |&row: &u32| {
+            let unit = |(position, column, added): &(usize, &[f64], f64)| self.units(*position, column[row as usize] + added);
+            (columns.iter().fold(0, |hash, column| mixed(hash, unit(column))), row)
         };
-        let mut hashes: Vec<(u64, u32)> = (0..pairs.n_rows() as u32).filter_map(of_row).collect();
+        let mut hashes: Vec<(u64, u32)> = self.rows.iter().map(of_row).collect();
         hashes.sort_unstable();
         hashes
     }
 
     /// Shifts that come up far more often than chance would have them.
     fn frequent_shifts(&self, pairs: &Pairs<'_>) -> Vec<Shift> {
-        let rows = sample(pairs, &self.keys);
+        let rows = sample(pairs, &self.rows);
         let n_pairs = rows.len() as f64 * rows.len() as f64 / 2.0;
         // Two independent values differ by a given amount no more often than they are equal (Cauchy and Schwarz).
         let entropy: f64 = self.keys.iter().map(|&position| pairs.surprise.columns[position].entropy).sum();
@@ -176,7 +175,7 @@ fn believed(pairs: &Pairs<'_>, grid: &Grid, by_key: &[(u64, u32)], shift: &Shift
         from += by_key[from..].partition_point(|(known, _)| *known < hash).min(by_key.len() - from);
         let copies = by_key[from..].iter().take_while(|(known, _)| *known == hash).take(MAX_SHIFTS);
         let evidence =
-            |&(_, other): &(u64, u32)| pairs.evidence(row as usize, other as usize, agrees).map(|sure| (sure, row, other));
+            |&(_, other): &(u64, u32)| pairs.evidence(row as usize, other as usize, agrees).map(|(sure, _)| (sure, row, other));
         found.extend(copies.filter_map(evidence));
     }
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
@@ -192,17 +191,15 @@ fn believed(pairs: &Pairs<'_>, grid: &Grid, by_key: &[(u64, u32)], shift: &Shift
     found.into_iter().take(n_sure).map(|(_, row, other)| (row, other)).collect()
 }
 
-/// Rows with all keys; where they are too many, those of some combinations of few-valued columns, so that copies stay together.
-fn sample(pairs: &Pairs<'_>, keys: &[usize]) -> Vec<u32> {
-    let has_keys = |row: &u32| keys.iter().all(|&position| !pairs.column(position)[*row as usize].is_nan());
-    let rows: Vec<u32> = (0..pairs.n_rows() as u32).filter(has_keys).collect();
+/// The rows; where they are too many, those of some combinations of few-valued columns, so that copies stay together.
+fn sample(pairs: &Pairs<'_>, rows: &[u32]) -> Vec<u32> {
     if rows.len() <= SAMPLE_ROWS {
-        return rows;
+        return rows.to_vec();
     }
     let few_valued = |position: &usize| pairs.surprise.columns[*position].n_distinct() <= MAX_STRATUM_VALUES;
     let strata: Vec<usize> = (0..pairs.surprise.columns.len()).filter(few_valued).collect();
-    let hash = |row: u32| strata.iter().fold(0, |hash, &position| mixed(hash, super::bits(pairs.column(position)[row as usize])));
-    let mut by_stratum: Vec<(u64, u32)> = rows.into_iter().map(|row| (hash(row), row)).collect();
+    let hash = |row: u32| strata.iter().fold(0, |hash, &position| mixed(hash, bits(pairs.column(position)[row as usize])));
+    let mut by_stratum: Vec<(u64, u32)> = rows.iter().map(|&row| (hash(row), row)).collect();
     by_stratum.sort_unstable();
     by_stratum.into_iter().take(SAMPLE_ROWS).map(|(_, row)| row).collect()
 }
