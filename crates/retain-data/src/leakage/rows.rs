@@ -1,5 +1,7 @@
 //! Whether the order of the rows, the customers' names or their repetition say something about the target.
 
+use std::collections::HashSet;
+
 use retain_core::ColumnKind;
 
 use super::columns::exclude_or_allow;
@@ -102,9 +104,12 @@ fn row_order(dataset: &Dataset, outcome: &Outcome) -> Option<Finding> {
 
 /// Whole numbers, another in every row.
 fn is_id_like(column: &[f64]) -> bool {
-    // A look at the beginning spares sorting most columns.
-    let is_whole = |value: &f64| value.fract() == 0.0;
-    if !column.iter().all(is_whole) {
+    // The beginning tells of most columns that they are none.
+    is_distinct(&column[..column.len().min(1000)]) && is_distinct(column)
+}
+
+fn is_distinct(column: &[f64]) -> bool {
+    if column.iter().any(|value| value.fract() != 0.0) {
         return false;
     }
     let mut sorted = column.to_vec();
@@ -128,6 +133,9 @@ fn id_like(name: &str, n_rows: usize) -> Finding {
 /// Customers that stand in the table more than once: on one day, which is a mistake, or without dates, which hides when.
 fn repetition(dataset: &Dataset) -> Option<Finding> {
     let entity = dataset.schema.entity.as_ref()?;
+    if dataset.entity.iter().collect::<HashSet<_>>().len() == dataset.n_rows() {
+        return None;
+    }
     let mut order: Vec<u32> = (0..dataset.n_rows() as u32).collect();
     let day = |row: u32| dataset.observed.as_ref().map_or(0.0, |days| days[row as usize]);
     let name = |row: u32| dataset.entity[row as usize].as_str();

@@ -396,9 +396,22 @@ fn public_tables_have_the_leaks_they_are_known_for() {
             "entity = \"id\"\ntarget = \"churn\"\npositive = 1",
             &["likely leak_missing download_avg", "likely leak_missing upload_avg"],
         ),
-        ("sparkify_users/sparkify_users.csv", "entity = \"userId\"\ntarget = \"churn\"\npositive = 1", &[]),
-        ("bank_marketing/bank_marketing.csv", "target = \"y\"\npositive = \"yes\"", &[]),
-        ("telco_churn_v11/telco_churn_v11.csv", "entity = \"CustomerID\"\ntarget = \"Churn Label\"\npositive = \"Yes\"", &[]),
+        (
+            "sparkify_users/sparkify_users.csv",
+            "entity = \"userId\"\ntarget = \"churn\"\npositive = 1",
+            &["likely leak_row_order", "likely leak_twins"],
+        ),
+        ("bank_marketing/bank_marketing.csv", "target = \"y\"\npositive = \"yes\"", &["likely leak_twins"]),
+        (
+            "telco_churn_v11/telco_churn_v11.csv",
+            "entity = \"CustomerID\"\ntarget = \"Churn Label\"\npositive = \"Yes\"",
+            &[
+                "certain leak_value Churn Value",
+                "certain leak_missing Churn Reason",
+                "likely leak_name Churn Score",
+                "likely leak_row_order",
+            ],
+        ),
     ];
     for (file, roles, expected) in cases {
         let Some((told, _)) = of_public_table(file, roles) else { return };
