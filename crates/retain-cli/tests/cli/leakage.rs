@@ -43,8 +43,8 @@ fn customers_that_stand_twice_are_kept_together_and_counted() {
     let folder = Folder::new();
     let config = folder.file("task.toml", task("\"logistic\""));
     let csv = simulate_customers(600, 5).csv;
-    let copies: String = csv.lines().skip(1).take(300).map(|line| format!("again-{line}\n")).collect();
-    let data = folder.file("table.csv", csv + &copies);
+    let copies: Vec<String> = csv.lines().skip(1).take(300).map(|line| format!("again-{line}")).collect();
+    let data = folder.file("table.csv", csv + &copies.join("\n"));
     let run = retain(&["data", "leakage", "--config", &config, "--data", &data, "--format", "json"]).expect(0);
     let twins = run.json()["twins"].clone();
     let n_twins = twins["n_customers"].as_u64().unwrap();

@@ -157,7 +157,7 @@ impl Window<'_> {
     /// twice: by votes learned from rows whose label was known before the first of them, and by votes learned from other random
     /// folds, later rows among them. It stands in for fitting models both ways, which would cost a hundred times as much.
     fn flattery(&self, dataset: &Dataset, outcome: &Outcome) -> Option<Finding> {
-        let sides = Sides::new(outcome.rows.iter().map(|&row| self.observed[row]).collect(), self.days)?;
+        let sides = Sides::new(&outcome.rows.iter().map(|&row| self.observed[row]).collect::<Vec<_>>(), self.days)?;
         let judge = outcome.of_rows(&sides.latest);
         let on_latest = |votes: &[f64]| judge.signed_of(&sides.latest.iter().map(|&row| votes[row]).collect::<Vec<_>>());
         let n_rows = outcome.rows.len();
@@ -209,8 +209,8 @@ struct Sides {
 
 impl Sides {
     /// None where either side has too few rows.
-    fn new(observed: Vec<f64>, window_days: f64) -> Option<Self> {
-        let mut sorted = observed.clone();
+    fn new(observed: &[f64], window_days: f64) -> Option<Self> {
+        let mut sorted = observed.to_vec();
         sorted.sort_by(f64::total_cmp);
         let cut = *sorted.get(((1.0 - LATEST_SHARE) * sorted.len() as f64) as usize)?;
         let is_earlier: Vec<bool> = observed.iter().map(|day| day + window_days <= cut).collect();

@@ -89,7 +89,7 @@ impl Outcome {
         let (mut rank_sum, mut rank_squares) = (0.0, 0.0);
         for run in levels.chunk_by(|a, b| a.score == b.score) {
             let rows: f64 = run.iter().map(|level| level.n).sum();
-            let rank = before + (rows + 1.0) / 2.0;
+            let rank = before + f64::midpoint(rows, 1.0);
             covariance += rank * run.iter().map(|level| level.sum).sum::<f64>();
             rank_sum += rows * rank;
             rank_squares += rows * rank * rank;
@@ -140,7 +140,7 @@ impl Outcome {
 
     /// The rows that `learns` marks, by part of the column and by fold.
     fn cells(&self, bins: &Bins, learns: impl Fn(usize) -> bool) -> Vec<[Level; N_FOLDS]> {
-        let mut cells = vec![[Level::default(); N_FOLDS]; bins.n_bins];
+        let mut cells = vec![[Level::default(); N_FOLDS]; bins.n_parts];
         for row in (0..self.rows.len()).filter(|&row| learns(row)) {
             let cell = &mut cells[usize::from(bins.of_row[row])][usize::from(self.fold[row])];
             cell.n += 1.0;
@@ -158,16 +158,13 @@ impl Outcome {
     /// Lower end after Hanley and `McNeil` (1982) for an AUC, after Fisher's z with the variance of ranks for a correlation.
     fn with_bound(&self, value: f64) -> Strength {
         let value = value.clamp(0.0, 1.0);
-        let low = match self.classes {
-            Some((positives, negatives)) => {
-                let (q1, q2) = (value / (2.0 - value), 2.0 * value * value / (1.0 + value));
-                let ranks = (positives - 1.0) * (q1 - value * value) + (negatives - 1.0) * (q2 - value * value);
-                value - Z_95 * ((value * (1.0 - value) + ranks).max(0.0) / (positives * negatives).max(1.0)).sqrt()
-            }
-            None => {
-                let error = (1.06 / (self.rows.len() as f64 - 3.0).max(1.0)).sqrt();
-                libm::tanh(libm::atanh(value.min(1.0 - 1e-12)) - Z_95 * error)
-            }
+        let low = if let Some((positives, negatives)) = self.classes {
+            let (q1, q2) = (value / (2.0 - value), 2.0 * value * value / (1.0 + value));
+            let ranks = (positives - 1.0) * (q1 - value * value) + (negatives - 1.0) * (q2 - value * value);
+            value - Z_95 * ((value * (1.0 - value) + ranks).max(0.0) / (positives * negatives).max(1.0)).sqrt()
+        } else {
+            let error = (1.06 / (self.rows.len() as f64 - 3.0).max(1.0)).sqrt();
+            libm::tanh(libm::atanh(value.min(1.0 - 1e-12)) - Z_95 * error)
         };
         Strength { value, low }
     }
@@ -195,7 +192,9 @@ fn mid_ranks(values: &[f64]) -> Vec<f64> {
     let mut before = 0;
     for run in order.chunk_by(|&a, &b| values[a] == values[b]) {
         let rank = before as f64 + (run.len() + 1) as f64 / 2.0;
-        run.iter().for_each(|&row| ranks[row] = rank);
+        for &row in run {
+            ranks[row] = rank;
+        }
         before += run.len();
     }
     ranks
@@ -205,7 +204,7 @@ fn mid_ranks(values: &[f64]) -> Vec<f64> {
 pub(super) struct Bins {
     /// One per row looked at.
     pub(super) of_row: Vec<u16>,
-    pub(super) n_bins: usize,
+    pub(super) n_parts: usize,
     /// The levels of the values themselves, in rising order; missing is not among them.
     pub(super) levels: Vec<Level>,
 }
@@ -228,16 +227,18 @@ impl Bins {
             in_bin += run.len();
             let sum = run.iter().map(|&(_, row)| outcome.centred[row as usize]).sum();
             levels.push(Level { score: run[0].0, n: run.len() as f64, sum });
-            run.iter().for_each(|&(_, row)| of_row[row as usize] = bin);
+            for &(_, row) in run {
+                of_row[row as usize] = bin;
+            }
         }
         let missing = bin + 1;
         of_row.iter_mut().filter(|bin| **bin == u16::MAX).for_each(|bin| *bin = missing);
-        Self { of_row, n_bins: usize::from(missing) + 1, levels }
+        Self { of_row, n_parts: usize::from(missing) + 1, levels }
     }
 
     /// The rows without a value and the rows with one.
     pub(super) fn missing_and_present(&self, outcome: &Outcome) -> [Level; 2] {
-        let missing = self.n_bins - 1;
+        let missing = self.n_parts - 1;
         let mut sides = [Level { score: 0.0, ..Level::default() }, Level { score: 1.0, ..Level::default() }];
         for (&bin, &centred) in self.of_row.iter().zip(&outcome.centred) {
             let side = &mut sides[usize::from(usize::from(bin) != missing)];

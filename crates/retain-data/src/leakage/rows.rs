@@ -20,9 +20,9 @@ pub(super) fn check(dataset: &Dataset, outcome: &Outcome) -> Vec<Finding> {
     let mut findings = Vec::new();
     let by_name = name_order(dataset, outcome);
     findings.extend(by_name.or_else(|| row_order(dataset, outcome)));
-    findings.extend(dataset.schema.features.iter().zip(&dataset.columns).filter_map(|(spec, column)| {
-        (spec.kind == ColumnKind::Number && is_id_like(column)).then(|| id_like(&spec.name, column.len()))
-    }));
+    let features = dataset.schema.features.iter().zip(&dataset.columns);
+    let named = features.filter(|(spec, column)| spec.kind == ColumnKind::Number && is_id_like(column));
+    findings.extend(named.map(|(spec, column)| id_like(&spec.name, column.len())));
     findings.extend(repetition(dataset));
     findings
 }

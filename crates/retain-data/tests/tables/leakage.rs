@@ -70,6 +70,9 @@ fn nothing_found(report: &LeakReport) {
     assert!(report.findings.is_empty() && report.twins.groups.is_empty(), "{:#?}", report.findings);
 }
 
+/// Writes a cell.
+type Cell = fn(&Customer) -> String;
+
 /// The label, wrong once in a hundred.
 fn noisy(customer: &Customer) -> bool {
     customer.left != (customer.chance < 0.01)
@@ -82,7 +85,7 @@ fn an_ordinary_table_has_no_findings() {
 
 #[test]
 fn a_copy_of_the_label_with_noise_is_certain_whatever_its_kind() {
-    let copies: [(&str, fn(&Customer) -> String); 6] = [
+    let copies: [(&str, Cell); 6] = [
         ("number", |customer| if noisy(customer) { "17.5" } else { "3" }.to_owned()),
         ("boolean", |customer| noisy(customer).to_string()),
         ("category", |customer| if noisy(customer) { "gold" } else { "silver" }.to_owned()),
