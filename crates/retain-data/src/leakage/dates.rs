@@ -120,8 +120,8 @@ impl Window<'_> {
             measure: "rows",
             figure: n_rows as f64,
             message: format!(
-                "the label window of {n_rows} rows, {} days after `{}`, ends after today, {}: who has not left yet may still leave",
-                self.days, self.column, self.today
+                "the label window of {n_rows} rows, {} days after `{}`, is not over yet: who has not left may still leave",
+                self.days, self.column
             ),
             fix: "leave these rows out, or shorten `horizon_days`".to_owned(),
             allowed: false,

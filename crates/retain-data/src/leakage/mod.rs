@@ -116,7 +116,10 @@ impl LeakReport {
 /// Checks of single columns look at up to 200,000 rows spread evenly over the table, checks of repeated customers at all rows. Beside
 /// the dataset this takes a few dozen bytes a row, whatever the number of columns. The same table gives the same report.
 pub fn find_leaks(dataset: &Dataset, task: &Task, today: Day) -> LeakReport {
-    let outcome = outcome::Outcome::new(&dataset.target, &dataset.group);
+    // However it happened, it happened.
+    let happened = |value: &f64| f64::from(u8::from(*value > 0.0));
+    let events: Option<Vec<f64>> = (!dataset.schema.has_amounts()).then(|| dataset.target.iter().map(happened).collect());
+    let outcome = outcome::Outcome::new(events.as_deref().unwrap_or(&dataset.target), &dataset.group);
     let twins = twins::find(dataset);
     let mut findings = columns::check(dataset, &outcome);
     findings.extend(dates::check(dataset, task, today, &outcome));
