@@ -4,6 +4,7 @@
 //! The learners stand behind the [`Learner`] trait: [`learners`] holds those written against a package, [`boosting`] our own.
 
 pub mod boosting;
+pub mod btyd;
 mod bundle;
 mod calibration;
 mod card;
