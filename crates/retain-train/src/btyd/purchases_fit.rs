@@ -25,6 +25,8 @@ pub struct PurchaseFit {
     pub n_customers: usize,
     /// Customers with a repeat purchase.
     pub n_repeat_buyers: usize,
+    /// Repeat purchases of all of them.
+    pub n_repeats: u64,
     /// Spread of the log-normal prior; none where maximum likelihood sufficed.
     pub prior_spread: Option<f64>,
     /// What is wrong, if anything.
@@ -70,6 +72,7 @@ pub fn fit_purchases(kind: PurchaseModelKind, histories: &[PurchaseHistory]) -> 
         log_likelihood: sample.log_likelihood(&scaled),
         n_customers: sample.n_customers,
         n_repeat_buyers,
+        n_repeats: histories.iter().map(|history| u64::from(history.n_repeats())).sum(),
         prior_spread,
         diagnosis,
     })
