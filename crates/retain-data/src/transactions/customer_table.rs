@@ -15,7 +15,7 @@ const MAX_SILENT_DAYS: i32 = 31;
 pub struct CustomerTable<'l> {
     log: &'l TransactionLog,
     origins: Vec<i32>,
-    horizon_days: i32,
+    horizon_days: u32,
     windows: Vec<i32>,
 }
 
@@ -71,7 +71,7 @@ impl<'l> CustomerTable<'l> {
         let origins = (0..n_origins).map(|step| (first + f64::from(every_days) * f64::from(step)) as i32).collect();
         let reach = first - log_first.days() + 1.0;
         let windows = WINDOWS.into_iter().filter(|window| f64::from(*window) <= reach).collect();
-        Ok(Self { log, origins, horizon_days: horizon_days as i32, windows })
+        Ok(Self { log, origins, horizon_days, windows })
     }
 
     /// The observation dates, as days since 1970-01-01, in order of time.
@@ -231,7 +231,7 @@ fn purchase_days(days: &[PurchaseDay]) -> impl Iterator<Item = &PurchaseDay> {
 /// Purchases and spend after the day `start`.
 fn within(known: &[PurchaseDay], start: i32) -> (f64, f64) {
     let recent = &known[known.partition_point(|day| day.day <= start)..];
-    (purchase_days(recent).count() as f64, recent.iter().map(|day| day.net).sum())
+    (purchase_days(recent).count() as f64, recent.iter().fold(0.0, |spend, day| spend + day.net))
 }
 
 /// The short window's share of the long one, over the share of time: one is steady, above is rising. Missing without anything in the long.
