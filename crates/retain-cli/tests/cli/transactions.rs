@@ -91,7 +91,7 @@ fn several_dates_give_several_rows_of_a_customer() {
     assert_eq!(json["n_rows"], 3 * 2357);
     // The parameters know nothing that the first rows did not.
     assert_eq!(json["btyd"]["parameters"]["fitted_to"], "1998-02-03");
-    assert!(std::fs::read_to_string(task).unwrap().contains("observed_at = \"observed_at\""));
+    assert!(std::fs::read_to_string(&task).unwrap().contains("observed_at = \"observed_at\""));
     let refused = make(CDNOW, "1998-06-15", "90", &folder.path("no.csv"), &more[..4]).expect(2);
     refused.says("observation dates have no labels").says("`--observe-at 1998-04-01` is the latest");
     assert_eq!(folder.names(), ["t.csv", "task.toml"]);

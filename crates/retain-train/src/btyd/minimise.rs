@@ -42,7 +42,7 @@ pub(super) fn minimise<const N: usize>(function: impl Fn(&[f64; N]) -> (f64, [f6
         };
         let next = moved(&at, &step);
         let (next_value, next_gradient) = function(&next);
-        if !(next_value <= value) {
+        if next_value.is_nan() || next_value > value {
             damping *= 10.0;
             continue;
         }
@@ -111,7 +111,7 @@ fn solve<const N: usize>(matrix: &[[f64; N]; N], right: &[f64; N]) -> Option<[f6
         for column in 0..=row {
             let known: f64 = (0..column).map(|k| lower[row][k] * lower[column][k]).sum();
             let rest = matrix[row][column] - known;
-            if row == column && !(rest > f64::MIN_POSITIVE) {
+            if row == column && (rest.is_nan() || rest <= f64::MIN_POSITIVE) {
                 return None;
             }
             lower[row][column] = if row == column { libm::sqrt(rest) } else { rest / lower[column][column] };

@@ -165,7 +165,7 @@ impl PurchaseModel {
     /// # Source
     /// Fader, Hardie and Lee (2005), equation 10.
     pub fn expected_purchases(&self, history: &PurchaseHistory, horizon: f64) -> f64 {
-        if !(horizon > 0.0) {
+        if horizon.is_nan() || horizon <= 0.0 {
             return 0.0;
         }
         self.chance_active(history) * self.expected_while_active(history, horizon)
@@ -198,7 +198,7 @@ impl PurchaseModel {
     ///
     /// Exact: nobody stops between purchases, so an active customer's next one only waits for the rate.
     pub fn purchase_probability(&self, history: &PurchaseHistory, horizon: f64) -> f64 {
-        if !(horizon > 0.0) {
+        if horizon.is_nan() || horizon <= 0.0 {
             return 0.0;
         }
         let shape = self.r + f64::from(history.n_repeats);

@@ -4,6 +4,9 @@
 const LONGEST_SUM: u32 = 64;
 /// Above this argument seven terms of the asymptotic series of the digamma function give all digits of an `f64`.
 const ASYMPTOTIC_FROM: f64 = 10.0;
+/// Its coefficients: the Bernoulli numbers `B(2k) / 2k`, the last first.
+const SERIES: [f64; 7] =
+    [1.0 / 12.0, -1.0 / 12.0 * (691.0 / 2730.0), 1.0 / 132.0, -1.0 / 240.0, 1.0 / 252.0, -1.0 / 120.0, 1.0 / 12.0];
 
 /// ln of the rising factorial `z (z + 1) … (z + n − 1)`, which is `lnΓ(z + n) − lnΓ(z)`; `z` is above zero.
 ///
@@ -33,9 +36,6 @@ pub(super) fn digamma(mut x: f64) -> f64 {
         below -= 1.0 / x;
         x += 1.0;
     }
-    // Bernoulli numbers over 2k, from the last term to the first.
-    const SERIES: [f64; 7] =
-        [1.0 / 12.0, -1.0 / 12.0 * (691.0 / 2730.0), 1.0 / 132.0, -1.0 / 240.0, 1.0 / 252.0, -1.0 / 120.0, 1.0 / 12.0];
     let inverse_square = 1.0 / (x * x);
     let series = SERIES.iter().fold(0.0, |sum, term| (sum + term) * inverse_square);
     below + libm::log(x) - 0.5 / x - series
@@ -45,7 +45,7 @@ pub(super) fn digamma(mut x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Values of SciPy 1.17.1 (`scipy.special.digamma`).
+    /// Values of `SciPy` 1.17.1 (`scipy.special.digamma`).
     #[test]
     fn digamma_has_its_known_values() {
         let known = [

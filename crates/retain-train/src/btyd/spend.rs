@@ -127,8 +127,7 @@ fn fit_scaled(histories: &[SpendHistory]) -> (SpendModel, Option<f64>, Vec<Diagn
         return (fit_with_held_q(histories), None, diagnoses);
     }
     let standard_error = largest(&minimum.standard_errors(n));
-    // Written so that an error that is no number is a bad one.
-    if !(standard_error <= MAX_STANDARD_ERROR) {
+    if standard_error.is_nan() || standard_error > MAX_STANDARD_ERROR {
         diagnoses.push(Diagnosis::HeterogeneityNotIdentified { of: Unidentified::Spend, standard_error });
         for prior_spread in PRIOR_SPREADS {
             minimum = fit_with(histories, &Prior { centre: typical(), spread: prior_spread });
@@ -205,7 +204,7 @@ fn largest(errors: &[f64; 3]) -> f64 {
 fn rank_correlation(histories: &[SpendHistory]) -> f64 {
     let counts = ranks(histories, |history| f64::from(history.n_purchases));
     let means = ranks(histories, |history| history.mean);
-    let middle = (histories.len() as f64 + 1.0) / 2.0;
+    let middle = f64::midpoint(histories.len() as f64, 1.0);
     let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| (x - middle) * (y - middle)).sum::<f64>();
     let scale = libm::sqrt(product(&counts, &counts) * product(&means, &means));
     if scale > 0.0 { product(&counts, &means) / scale } else { 0.0 }
@@ -219,8 +218,10 @@ fn ranks(histories: &[SpendHistory], of: impl Fn(&SpendHistory) -> f64) -> Vec<f
     let mut ranks = vec![0.0; values.len()];
     let mut start = 0;
     for group in order.chunk_by(|&x, &y| values[x] == values[y]) {
-        let rank = start as f64 + (group.len() as f64 + 1.0) / 2.0;
-        group.iter().for_each(|&idx| ranks[idx] = rank);
+        let rank = start as f64 + f64::midpoint(group.len() as f64, 1.0);
+        for &idx in group {
+            ranks[idx] = rank;
+        }
         start += group.len();
     }
     ranks

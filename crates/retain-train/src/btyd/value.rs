@@ -135,7 +135,7 @@ impl ValueModel {
 
     /// The parameters as JSON; reading them back gives the same bits.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("numbers and texts under fixed names have a JSON form") + "\n"
+        format!("{:#}\n", serde_json::json!(self))
     }
 
     /// What to expect of a customer within `horizon_days`.

@@ -107,7 +107,7 @@ fn forecasts_are_what_simulated_customers_do() {
                 (1..=3, _) => 2,
                 _ => 3,
             };
-            let next = (times.len() as u32 - history.n_repeats()) as f64;
+            let next = times.len() as f64 - f64::from(history.n_repeats());
             let (expected, probability) =
                 (model.expected_purchases(&history, HORIZON), model.purchase_probability(&history, HORIZON));
             let sums = [1.0, expected, next, next * next, probability, f64::from(u8::from(next > 0.0))];

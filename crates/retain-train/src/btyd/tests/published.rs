@@ -6,6 +6,8 @@ use super::super::{PurchaseHistory, PurchaseModel, PurchaseModelKind, SpendHisto
 use super::{cdnow, history};
 
 const LAST_DAY: i32 = 273;
+/// Days of a year before each month.
+const BEFORE: [i32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 
 /// Purchase days of every customer as day of 1997, with the amount of the day; see `cdnow_sample_2357.md` for the source.
 fn customers() -> Vec<BTreeMap<i32, f64>> {
@@ -14,7 +16,6 @@ fn customers() -> Vec<BTreeMap<i32, f64>> {
     for line in csv.lines().skip(1) {
         let cells: Vec<&str> = line.split(',').collect();
         let (year, month, day) = (&cells[2][..4], cells[2][4..6].parse::<usize>().unwrap(), &cells[2][6..]);
-        const BEFORE: [i32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
         let day = BEFORE[month - 1] + day.parse::<i32>().unwrap() + if year == "1998" { 365 } else { 0 };
         if day <= LAST_DAY {
             *customers.entry(cells[0]).or_default().entry(day).or_insert(0.0) += cells[4].parse::<f64>().unwrap();
