@@ -140,8 +140,8 @@ fn dates_that_do_not_fit_the_log_are_usage_errors() {
 #[test]
 fn logs_without_repeat_purchases_name_the_reason() {
     let folder = Folder::new();
-    let once: String = (0..300).map(|n| format!("c{n},2026-01-{:02},5\n", 1 + n % 28)).collect();
-    let one_day: String = (0..300).map(|n| format!("c{},2026-01-01,5\n", n % 100)).collect();
+    let once = (0..300).map(|n| format!("c{n},2026-01-{:02},5\n", 1 + n % 28)).collect::<Vec<_>>().concat();
+    let one_day = (0..300).map(|n| format!("c{},2026-01-01,5\n", n % 100)).collect::<Vec<_>>().concat();
     for (name, rows) in [("once", once), ("day", one_day), ("one", "c,2026-01-01,5\nc,2026-01-09,6\n".to_owned())] {
         let log = folder.file(&format!("{name}.csv"), format!("customer,date,amount\n{rows}"));
         let out = folder.path(&format!("{name}-table.csv"));

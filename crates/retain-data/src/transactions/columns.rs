@@ -170,8 +170,9 @@ impl Role {
             quoted(candidates.iter().map(|&idx| &source.columns()[idx]))
         };
         let n_candidates = match candidates.len() {
-            0 => "none of the".to_owned(),
-            n => n.to_string(),
+            0 => "none of the columns".to_owned(),
+            1 => "1 column".to_owned(),
+            n => format!("{n} columns"),
         };
         Err(TransactionError::Ambiguous { role: self.name, n_candidates, candidates: names, flag: self.flag })
     }

@@ -22,11 +22,11 @@ pub enum TransactionError {
         columns: String,
     },
     /// Several columns could be meant, or none.
-    #[error("{n_candidates} columns could be the {role}: {candidates}; say which with `{flag}`")]
+    #[error("{n_candidates} could be the {role}: {candidates}; say which with `{flag}`")]
     Ambiguous {
         /// What is looked for.
         role: &'static str,
-        /// How many could be it, `none` or a number.
+        /// How many could be it, such as `2 columns`.
         n_candidates: String,
         /// They, or all columns where there are none.
         candidates: String,

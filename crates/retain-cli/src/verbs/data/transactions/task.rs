@@ -24,7 +24,7 @@ fn quoted(text: &str) -> String {
     for letter in text.chars() {
         match letter {
             '"' | '\\' => quoted.extend(['\\', letter]),
-            control if control.is_control() => quoted.push_str(&format!("\\u{:04X}", control as u32)),
+            control if control.is_control() => quoted.extend(format!("\\u{:04X}", control as u32).chars()),
             other => quoted.push(other),
         }
     }
