@@ -1,4 +1,5 @@
-//! Reads feature tables (CSV, Parquet) and task files into checked datasets and splits them by time and group.
+//! Reads feature tables (CSV, Parquet) and task files into checked datasets and splits them by time and group; makes feature tables of
+//! transaction logs.
 //!
 //! [`Task::parse`] reads what to predict; [`TableSource::open`] opens a table; [`read_training`] infers its columns and encodes it,
 //! [`read_labelled`] and [`RowReader`] read other tables by the schema that came out. [`stratified_folds`] and [`time_folds`]
@@ -25,6 +26,7 @@ mod target;
 mod task;
 mod task_file;
 mod time_split;
+mod transactions;
 
 pub use dataset::Dataset;
 pub use error::{DataError, RejectedCell, Warning};
@@ -36,3 +38,7 @@ pub use split::{Fold, stratified_folds};
 pub use table::{TableBatches, TableSource};
 pub use task::{ColumnHint, LEARNERS, TableRoles, Task, TaskError, ValueColumns};
 pub use time_split::{SplitError, TimeSplit, time_folds};
+pub use transactions::{
+    Customer, CustomerTable, DateFormat, LogColumns, LogCounts, LogOptions, Outcome, PurchaseDay, PurchaseSummary,
+    TransactionError, TransactionLog,
+};

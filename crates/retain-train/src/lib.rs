@@ -5,6 +5,7 @@
 
 mod blend;
 pub mod boosting;
+pub mod btyd;
 mod bundle;
 mod calibration;
 mod card;

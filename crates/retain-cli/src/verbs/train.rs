@@ -20,7 +20,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::tables;
 use crate::verbs::data::leakage;
-use crate::verbs::data::profile::{profile_json, profile_text};
+use crate::verbs::data::{profile_json, profile_text};
 
 /// Bootstrap resamples behind each interval.
 const RESAMPLES: usize = 1000;

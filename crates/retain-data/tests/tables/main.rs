@@ -22,3 +22,5 @@ mod support;
 mod task_file;
 /// From table to dataset.
 mod training;
+/// Transaction logs.
+mod transactions;
