@@ -4,6 +4,8 @@
 //! halfway between neighbouring distinct values. The most frequent categories have a bin each; all others, and those never seen,
 //! share the bin "other".
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use retain_core::{ColumnKind, Monotone};
 use retain_data::Dataset;
@@ -16,10 +18,10 @@ pub(super) const MAX_VALUE_BINS: usize = 255;
 const MAX_QUANTILE_ROWS: usize = 200_000;
 
 /// The chosen rows of a dataset, binned; rows are numbered from 0 in their order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct BinnedTable {
     /// The columns that a tree can split, in feature order: those with at least two bins in use.
-    pub(super) columns: Vec<BinnedColumn>,
+    pub(super) columns: Vec<Arc<BinnedColumn>>,
     /// Number of rows.
     pub(super) n_rows: usize,
 }
@@ -50,6 +52,13 @@ pub(super) enum BinKind {
         /// Positions in the schema's list, most frequent first.
         positions: Vec<u32>,
     },
+    /// Bin `b` holds the categories with `thresholds[b - 1] <= statistic < thresholds[b]`.
+    Statistic {
+        /// Strictly rising.
+        thresholds: Vec<f64>,
+        /// The statistic of each category of the schema, and last of those never seen.
+        statistics: Vec<f64>,
+    },
 }
 
 /// A set of bins of one column.
@@ -75,6 +84,7 @@ impl BinnedTable {
             .into_par_iter()
             .map(|feature_idx| BinnedColumn::new(dataset, feature_idx, row_idxs))
             .filter(|column| column.bins.iter().any(|&bin| bin != column.bins[0]))
+            .map(Arc::new)
             .collect();
         Self { columns, n_rows: row_idxs.len() }
     }
@@ -102,7 +112,7 @@ impl BinnedColumn {
     /// Bins of values; the bin of this number is the one for missing values.
     pub(super) fn n_value_bins(&self) -> usize {
         match &self.kind {
-            BinKind::Numbers { thresholds } => thresholds.len() + 1,
+            BinKind::Numbers { thresholds } | BinKind::Statistic { thresholds, .. } => thresholds.len() + 1,
             BinKind::Categories { positions } => positions.len() + 1,
         }
     }
@@ -117,11 +127,14 @@ impl BinnedColumn {
     /// `left` holds a number's bins from 0 up to a border, or categories without "other", and may hold missing.
     pub(super) fn question(&self, left: &BinSet) -> (Test, bool) {
         let n_value_bins = self.n_value_bins();
+        let border = || (0..n_value_bins).filter(|&bin| left.contains(bin as u8)).count();
+        // Past the last threshold every present value is below: the question is whether there is one.
+        let threshold = |thresholds: &[f64]| thresholds.get(border().saturating_sub(1)).copied().unwrap_or(f64::INFINITY);
         let test = match &self.kind {
-            BinKind::Numbers { thresholds } => {
-                let border = (0..n_value_bins).filter(|&bin| left.contains(bin as u8)).count();
-                // Past the last threshold every present value is below: the question is whether there is one.
-                Test::Below(thresholds.get(border.saturating_sub(1)).copied().unwrap_or(f64::INFINITY))
+            BinKind::Numbers { thresholds } => Test::Below(threshold(thresholds)),
+            BinKind::Statistic { thresholds, statistics } => {
+                let threshold = threshold(thresholds);
+                Test::OneOf(statistics.iter().zip(0..).filter(|(x, _)| **x < threshold).map(|(_, category)| category).collect())
             }
             BinKind::Categories { positions } => {
                 let mut chosen: Vec<u32> =
@@ -160,7 +173,7 @@ fn category_bins(values: impl Iterator<Item = f64>, positions: &[u32], n_categor
 
 /// Thresholds that cut the numbers into at most `max_bins` bins of about equal size; a value as frequent as a whole bin stands
 /// alone, and with no more distinct values than bins each has its own.
-fn quantile_thresholds(mut values: Vec<f64>, max_bins: usize) -> Vec<f64> {
+pub(super) fn quantile_thresholds(mut values: Vec<f64>, max_bins: usize) -> Vec<f64> {
     values.retain(|value| !value.is_nan());
     values.sort_unstable_by(f64::total_cmp);
     let distinct: Vec<&[f64]> = values.chunk_by(|a, b| a == b).collect();

@@ -1,5 +1,7 @@
 //! One run of boosting: margins of all rows, and round after round a tree that improves them.
 
+use std::sync::Arc;
+
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
@@ -9,6 +11,7 @@ use super::bins::BinnedTable;
 use super::grow::{GrownNode, GrownTree, grow};
 use super::loss::Derivatives;
 use super::params::BoostingParams;
+use super::symmetric::{Sample, grow_symmetric};
 use crate::learner::Loss;
 
 /// Rows that a thread takes at a time.
@@ -31,6 +34,8 @@ pub(super) struct Task<'a> {
 #[derive(Debug)]
 pub(super) struct Booster<'a> {
     task: Task<'a>,
+    /// The binned table, by turns: categories are read in several orders of the rows.
+    tables: Vec<Arc<BinnedTable>>,
     /// Rows that train.
     train: Vec<u32>,
     /// Rows whose margins are kept up to date and that teach nothing.
@@ -38,6 +43,8 @@ pub(super) struct Booster<'a> {
     /// The margin of every row of the table that trains or is watched.
     margins: Vec<f64>,
     derivatives: Vec<Derivatives>,
+    /// Whether some column's order has to be kept, which trees grown leaf by leaf can.
+    has_order: bool,
     rng: Xoshiro256PlusPlus,
     model: MarginModel,
 }
@@ -47,29 +54,73 @@ impl<'a> Booster<'a> {
     pub(super) fn new(
         task: Task<'a>,
         (model, margins): (MarginModel, Vec<f64>),
+        tables: Vec<Arc<BinnedTable>>,
         train: Vec<u32>,
         watched: Vec<u32>,
         seed: u64,
     ) -> Self {
         let derivatives = vec![Derivatives::default(); task.table.n_rows];
-        Self { task, train, watched, margins, derivatives, rng: Xoshiro256PlusPlus::seed_from_u64(seed), model }
+        let has_order = task.table.columns.iter().any(|column| column.monotone.is_some());
+        Self {
+            task,
+            has_order,
+            tables,
+            train,
+            watched,
+            margins,
+            derivatives,
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            model,
+        }
     }
 
     /// Adds one tree. Where no split is worth it the tree is a leaf of 0, so that rounds and trees stay the same number.
     pub(super) fn step(&mut self) {
-        let Task { table, targets, params, loss } = self.task;
+        let params = self.task.params;
+        let round = self.model.trees.len();
+        let table = Arc::clone(&self.tables[round % self.tables.len()]);
         let (inside, outside) = sample_rows(&mut self.rng, &self.train, params.row_share);
         let columns = sample_columns(&mut self.rng, table.columns.len(), params.column_share);
+        if params.symmetric && !self.has_order {
+            let learning = round as f64 * params.learning_rate;
+            // The leaf values of a symmetric tree come from all rows.
+            let train = std::mem::take(&mut self.train);
+            self.derive(&train);
+            let sample = Sample {
+                table: &table,
+                params,
+                derivatives: &self.derivatives,
+                inside,
+                train: &train,
+                columns: &columns,
+                noise_left: noise_left(train.len(), learning),
+            };
+            let grown = grow_symmetric(sample, &mut self.rng);
+            self.train = train;
+            self.add(&table, &grown, &[]);
+        } else {
+            self.derive(&inside);
+            let grown = grow(&table, params, &self.derivatives, inside, &columns);
+            self.add(&table, &grown, &outside);
+        }
+    }
+
+    /// Brings the derivatives of these rows up to date.
+    fn derive(&mut self, rows: &[u32]) {
+        let Task { targets, loss, .. } = self.task;
         let derive = |&row: &u32| loss.derivatives(self.margins[row as usize], targets[row as usize]);
-        let derived: Vec<Derivatives> = inside.par_iter().with_min_len(ROWS_PER_TASK).map(derive).collect();
-        inside.iter().zip(derived).for_each(|(&row, derivatives)| self.derivatives[row as usize] = derivatives);
-        let grown = grow(table, params, &self.derivatives, inside, &columns);
-        let covers = self.apply(&grown, &outside);
-        self.model.trees.push(compile(table, &grown, covers));
+        let derived: Vec<Derivatives> = rows.par_iter().with_min_len(ROWS_PER_TASK).map(derive).collect();
+        rows.iter().zip(derived).for_each(|(&row, derivatives)| self.derivatives[row as usize] = derivatives);
+    }
+
+    /// Adds the tree to the margins and to the model.
+    fn add(&mut self, table: &BinnedTable, grown: &GrownTree, outside: &[u32]) {
+        let covers = self.apply(table, grown, outside);
+        self.model.trees.push(compile(table, grown, covers));
     }
 
     /// Adds the tree to the margins and returns how many training rows passed each node.
-    fn apply(&mut self, grown: &GrownTree, outside: &[u32]) -> Vec<u64> {
+    fn apply(&mut self, table: &BinnedTable, grown: &GrownTree, outside: &[u32]) -> Vec<u64> {
         let mut covers = vec![0; grown.nodes.len()];
         for (position, node) in grown.nodes.iter().enumerate() {
             if let GrownNode::Leaf { value, start, end } = *node {
@@ -77,10 +128,10 @@ impl<'a> Booster<'a> {
                 grown.rows[start..end].iter().for_each(|&row| self.margins[row as usize] += value);
             }
         }
-        for position in add_to_margins(self.task.table, grown, outside, &mut self.margins) {
+        for position in add_to_margins(table, grown, outside, &mut self.margins) {
             covers[position] += 1;
         }
-        add_to_margins(self.task.table, grown, &self.watched, &mut self.margins);
+        add_to_margins(table, grown, &self.watched, &mut self.margins);
         for (position, node) in grown.nodes.iter().enumerate().rev() {
             if let GrownNode::Split { left, right, .. } = *node {
                 covers[position] = covers[left] + covers[right];
@@ -108,6 +159,13 @@ impl<'a> Booster<'a> {
     pub(super) fn margins(&self) -> &[f64] {
         &self.margins
     }
+}
+
+/// The share of the noise on scores that is left after so much learning (rounds × learning rate): about one until learning comes near
+/// the logarithm of the number of rows, then falling like its exponential.
+fn noise_left(n_rows: usize, learning: f64) -> f64 {
+    let left = n_rows as f64 * libm::exp(-learning);
+    left / (1.0 + left)
 }
 
 /// Adds the tree's values to the margins of these rows and returns the position of each row's leaf.

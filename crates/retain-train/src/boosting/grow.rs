@@ -12,7 +12,7 @@ use super::split::{Bounds, Parent, Side, Split, best_split};
 /// forgotten, column by column.
 const MAX_HISTOGRAM_BYTES: usize = 256 << 20;
 /// Below so many bytes of bins to read, spreading the columns over threads costs more than it saves.
-const MIN_PARALLEL_BYTES: usize = 1 << 16;
+pub(super) const MIN_PARALLEL_BYTES: usize = 1 << 16;
 
 /// A tree that asks for bins.
 #[derive(Debug)]

@@ -47,7 +47,8 @@ impl Sums {
         sums
     }
 
-    fn add_row(&mut self, row: &Derivatives) {
+    /// Adds one row.
+    pub(super) fn add_row(&mut self, row: &Derivatives) {
         self.gradient += row.gradient;
         self.hessian += row.hessian;
         self.n_rows += 1;

@@ -18,9 +18,13 @@ mod loss;
 mod params;
 mod rounds;
 mod split;
+mod symmetric;
+mod target_statistics;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests;
+
+use std::sync::Arc;
 
 use retain_data::Dataset;
 use retain_score::MarginModel;
@@ -31,6 +35,7 @@ use bins::BinnedTable;
 use booster::{Booster, Task};
 use params::{BoostingParams, RoundsPlan};
 use rounds::{best_rounds, inner_splits};
+use target_statistics::{StatisticRows, with_statistics};
 
 /// Rounds, times the learning rate, where the rows are too few to hold some out.
 const UNJUDGED_LEARNING: f64 = 2.0;
@@ -63,7 +68,7 @@ impl Learner for Boosting {
         if n_positives == 0 || n_positives == row_idxs.len() {
             return Err(FitError::OneClass { n_rows: row_idxs.len(), n_positives });
         }
-        let table = BinnedTable::new(dataset, row_idxs);
+        let table = Arc::new(BinnedTable::new(dataset, row_idxs));
         let targets: Vec<f64> = row_idxs.iter().map(|&row_idx| dataset.target[row_idx]).collect();
         let fit = Fit { dataset, row_idxs, context, table, targets };
         configurations.iter().map(|configuration| fit.model(&BoostingParams::new(configuration))).collect()
@@ -94,7 +99,7 @@ struct Fit<'a> {
     dataset: &'a Dataset,
     row_idxs: &'a [usize],
     context: &'a FitContext,
-    table: BinnedTable,
+    table: Arc<BinnedTable>,
     targets: Vec<f64>,
 }
 
@@ -138,7 +143,16 @@ impl Fit<'_> {
     ) -> Result<Booster<'a>, FitError> {
         let task = Task { table: &self.table, targets: &self.targets, params, loss: self.context.loss };
         let start = self.start(params, task.loss, &train)?;
-        Ok(Booster::new(task, start, train, watched, seed))
+        let rows = StatisticRows {
+            dataset: self.dataset,
+            row_idxs: self.row_idxs,
+            targets: &self.targets,
+            train: &train,
+            prior_rows: params.prior_rows.unwrap_or(0.0),
+        };
+        let tables =
+            if params.prior_rows.is_some() { with_statistics(&self.table, &rows, seed) } else { vec![Arc::clone(&self.table)] };
+        Ok(Booster::new(task, start, tables, train, watched, seed))
     }
 
     /// The model before the first tree, learned from the rows that train, and the margins it gives all rows.

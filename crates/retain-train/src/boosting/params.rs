@@ -29,6 +29,12 @@ pub(super) struct BoostingParams {
     pub(super) limits: Limits,
     /// Number of trees; none: the losses on rows held out decide.
     pub(super) rounds: Option<usize>,
+    /// One question for all leaves of a level.
+    pub(super) symmetric: bool,
+    /// Noise on the scores of symmetric trees at first, in units of a score of pure noise.
+    pub(super) noise: f64,
+    /// Rows of the prior mean in each statistic of a category; none: categories are told apart by sets.
+    pub(super) prior_rows: Option<f64>,
     /// L2 penalty of the logistic regression whose margin the trees start from; none: they start from the base rate.
     pub(super) base_alpha: Option<f64>,
 }
@@ -40,10 +46,14 @@ impl BoostingParams {
             configuration.get(name).filter(|value| !value.is_nan()).unwrap_or(default).clamp(low, high)
         };
         let optional = |name: &str, high: f64| configuration.get(name).is_some().then(|| number(name, 0.0, 0.0, high));
+        let symmetric = number("symmetric", 0.0, 0.0, 1.0) == 1.0;
         Self {
             learning_rate: number("learning_rate", 0.05, 1e-4, 1.0),
             max_leaves: number("leaves", 8.0, 2.0, 4096.0) as usize,
-            max_depth: number("depth", 16.0, 1.0, 64.0) as usize,
+            max_depth: number("depth", 16.0, 1.0, if symmetric { 8.0 } else { 64.0 }) as usize,
+            symmetric,
+            noise: number("noise", 1.0, 0.0, 1e9),
+            prior_rows: optional("prior_rows", 1e9),
             column_share: number("columns", 0.5, 1e-6, 1.0),
             row_share: number("rows", 0.7, 1e-6, 1.0),
             limits: Limits {

@@ -100,7 +100,7 @@ fn saved(sums: &Sums, value: f64, l2: f64) -> f64 {
 pub(super) fn best_split(column: &BinnedColumn, histogram: &[Sums], parent: &Parent, limits: &Limits) -> Option<Split> {
     let search = Search { histogram, parent, limits, monotone: column.monotone };
     match &column.kind {
-        BinKind::Numbers { .. } => search.numbers(column.n_value_bins()),
+        BinKind::Numbers { .. } | BinKind::Statistic { .. } => search.numbers(column.n_value_bins()),
         BinKind::Categories { .. } => search.categories(column.n_value_bins()),
     }
 }

@@ -1,6 +1,7 @@
 //! Behaviour of whole fits: on small tables made here, and (`quality`) on public churn tables where they are at hand.
 
 mod quality;
+mod symmetric;
 
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -94,10 +95,11 @@ fn one_tree_on_a_tiny_table_is_the_one_worked_by_hand() {
 fn the_model_scores_training_rows_as_the_booster_did() {
     let data = mixed(1500, 3);
     let params = BoostingParams::new(&Configuration::new(&[("learning_rate", 0.1)]));
-    let table = BinnedTable::new(&data, &all_rows(&data));
+    let table = std::sync::Arc::new(BinnedTable::new(&data, &all_rows(&data)));
     let task = Task { table: &table, targets: &data.target, params: &params, loss: Loss::Logistic };
     let start = (MarginModel { intercept: 0.3, ..MarginModel::default() }, vec![0.3; 1500]);
-    let mut booster = Booster::new(task, start, (0..1000).collect(), (1000..1500).collect(), 5);
+    let mut booster =
+        Booster::new(task, start, vec![std::sync::Arc::clone(&table)], (0..1000).collect(), (1000..1500).collect(), 5);
     (0..60).for_each(|_| booster.step());
     let running = booster.margins().to_vec();
     let model = booster.into_model(60);
