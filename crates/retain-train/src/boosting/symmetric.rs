@@ -10,32 +10,29 @@
 
 use std::ops::Range;
 
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 
 use super::bins::{BinKind, BinSet, BinnedColumn, BinnedTable};
-use super::grow::{GrownNode, GrownTree, MIN_PARALLEL_BYTES};
-use super::histogram::{Sums, histogram};
-use super::loss::Derivatives;
-use super::params::BoostingParams;
+use super::booster::Task;
+use super::grow::{GrownNode, GrownTree, MAX_HISTOGRAM_BYTES, MIN_PARALLEL_BYTES};
+use super::histogram::{Derived, Histogram, Layout, Sums};
+use super::partition::partition;
+use super::split::best_value;
 
 /// Keeps the score of an empty side at zero where there is no L2 penalty.
 const TINY: f64 = 1e-12;
 /// Relative differences of scores that are rounding.
 const ROUNDING: f64 = 1e-9;
+/// Rows that a thread takes at a time.
+const ROWS_PER_TASK: usize = 1 << 14;
 
-/// What a tree is grown from.
+/// The rows and columns of one tree.
 pub(super) struct Sample<'a> {
-    /// The binned features.
-    pub(super) table: &'a BinnedTable,
-    /// The settings.
-    pub(super) params: &'a BoostingParams,
-    /// Derivatives of the rows that train, by row of the table.
-    pub(super) derivatives: &'a [Derivatives],
     /// Rows that find the questions.
     pub(super) inside: Vec<u32>,
-    /// All rows that train, in the order of the table.
+    /// All rows that train, rising; they give the leaves their values.
     pub(super) train: &'a [u32],
     /// Positions of the columns that may be asked, sorted.
     pub(super) columns: &'a [usize],
@@ -52,16 +49,19 @@ struct Question {
     left_bins: BinSet,
 }
 
-/// Grows a tree; its [`GrownTree::rows`] are all rows that train.
-pub(super) fn grow_symmetric(sample: Sample, rng: &mut Xoshiro256PlusPlus) -> GrownTree {
-    let Sample { table, params, derivatives, train, .. } = sample;
-    let search = Search::new(&sample);
+/// Grows a tree; its [`GrownTree::rows`] are all rows that train, and `derived` has the derivatives of all of them.
+pub(super) fn grow_symmetric(task: &Task, derived: Derived, sample: Sample, rng: &mut Xoshiro256PlusPlus) -> GrownTree {
+    let Task { table, params, loss, .. } = *task;
+    let mut search = Search::new(task, derived, &sample);
     let questions = search.questions(sample.inside, rng);
-    let (rows, starts) = by_leaf(table, &questions, train);
-    let value = |leaf: &[usize]| {
+    let (rows, starts) = by_leaf(table, &questions, sample.train);
+    let value = |leaf: Range<usize>| {
         let mut sums = Sums::default();
-        rows[leaf[0]..leaf[1]].iter().for_each(|&row| sums.add_row(&derivatives[row as usize]));
-        -params.learning_rate * sums.gradient / (sums.hessian + search.l2).max(TINY)
+        for &row in &rows[leaf] {
+            let [gradient, hessian] = derived.pairs[row as usize];
+            sums += Sums { gradient: f64::from(gradient), hessian: f64::from(hessian), n_rows: 1 };
+        }
+        params.learning_rate * best_value(&sums, search.l2, &loss.step_bounds())
     };
     let mut builder = Builder { questions: &questions, starts: &starts, value: &value, nodes: Vec::new() };
     builder.build(0, 0..starts.len() - 1);
@@ -75,215 +75,225 @@ pub(super) fn grow_symmetric(sample: Sample, rng: &mut Xoshiro256PlusPlus) -> Gr
 /// The search for questions.
 struct Search<'a> {
     table: &'a BinnedTable,
-    derivatives: &'a [Derivatives],
-    columns: &'a [usize],
+    derived: Derived<'a>,
+    layout: Layout<'a>,
     max_depth: usize,
+    /// Whether the histograms of a level are kept for those of the next.
+    keep_histograms: bool,
     /// L2 penalty in units of the hessian: the setting counts rows, so that it weighs the same whatever the loss and however sure
     /// the model has become.
     l2: f64,
     /// Standard deviation of the noise on scores.
     noise: f64,
+    scratch: Vec<u32>,
+}
+
+/// A leaf of the current level.
+struct Leaf {
+    range: Range<usize>,
+    histogram: Option<Histogram>,
 }
 
 impl<'a> Search<'a> {
-    fn new(sample: &Sample<'a>) -> Self {
-        let Sample { table, params, derivatives, columns, .. } = *sample;
+    fn new(task: &Task<'a>, derived: Derived<'a>, sample: &Sample) -> Self {
         let (mut square, mut hessian) = (0.0, 0.0);
-        for row in sample.inside.iter().map(|&row| derivatives[row as usize]) {
-            square += row.gradient * row.gradient;
-            hessian += row.hessian;
+        for &row in &sample.inside {
+            let pair = derived.pairs[row as usize].map(f64::from);
+            square += pair[0] * pair[0];
+            hessian += pair[1];
         }
         // Gradients that are nothing but noise sum up to a score of about this in a leaf of any size.
         let noise_of_a_leaf = if hessian > 0.0 { (square / hessian).sqrt() } else { 0.0 };
+        let layout = Layout::new(task.table, sample.columns);
+        let max_depth = task.params.max_depth;
         Self {
-            table,
-            derivatives,
-            columns,
-            max_depth: params.max_depth,
-            l2: params.limits.l2 * hessian / sample.inside.len().max(1) as f64,
-            noise: params.noise * sample.noise_left * noise_of_a_leaf,
+            table: task.table,
+            derived,
+            max_depth,
+            keep_histograms: layout.n_bytes().saturating_mul(1 << max_depth) <= MAX_HISTOGRAM_BYTES,
+            layout,
+            l2: task.params.limits.l2 * hessian / sample.inside.len().max(1) as f64,
+            noise: task.params.noise * sample.noise_left * noise_of_a_leaf,
+            scratch: vec![0; sample.inside.len()],
         }
     }
 
     /// One question a level, until none saves anything or the tree is deep enough.
-    fn questions(&self, mut rows: Vec<u32>, rng: &mut Xoshiro256PlusPlus) -> Vec<Question> {
+    fn questions(&mut self, mut rows: Vec<u32>, rng: &mut Xoshiro256PlusPlus) -> Vec<Question> {
         let mut questions: Vec<Question> = Vec::new();
-        let mut starts = vec![0, rows.len()];
+        let mut leaves = vec![Leaf { histogram: Some(self.layout.histogram(&rows, &self.derived)), range: 0..rows.len() }];
         while questions.len() < self.max_depth {
-            let gathered: Vec<Derivatives> = rows.iter().map(|&row| self.derivatives[row as usize]).collect();
-            let level = Level { rows: &rows, starts: &starts, derivatives: &gathered, l2: self.l2 };
-            let Some(question) = self.question(&level, rng) else { break };
-            starts = split_leaves(&mut rows, &starts, |row| self.goes_left(&question, row));
+            let Some(question) = self.question(&rows, &leaves, rng) else { break };
             questions.push(question);
+            let is_last = questions.len() == self.max_depth;
+            leaves = leaves.into_iter().flat_map(|leaf| self.split(leaf, &question, &mut rows, is_last)).collect();
         }
         questions
     }
 
     /// The question of the largest noisy score; the first column among equals.
-    fn question(&self, level: &Level, rng: &mut Xoshiro256PlusPlus) -> Option<Question> {
-        let worth_asking = level.score_unsplit() * (1.0 + ROUNDING) + ROUNDING;
-        let columns: Vec<(usize, u64)> = self.columns.iter().map(|&column| (column, rng.random())).collect();
-        let look = |&(column, seed): &(usize, u64)| {
-            let mut noise = Xoshiro256PlusPlus::seed_from_u64(seed);
-            let mut noisy = |score: f64| (score > worth_asking).then(|| score.sqrt() + self.noise * roughly_normal(&mut noise));
-            let (score, left_bins) = level.best_question(&self.table.columns[column], &mut noisy)?;
+    fn question(&self, rows: &[u32], leaves: &[Leaf], rng: &mut Xoshiro256PlusPlus) -> Option<Question> {
+        let columns = self.layout.columns.iter();
+        let mut scores: Vec<Scores> = columns.map(|&column| Scores::new(&self.table.columns[column], self.l2)).collect();
+        let in_parallel = self.layout.n_bytes() >= MIN_PARALLEL_BYTES;
+        let mut stay = 0.0;
+        for leaf in leaves.iter().filter(|leaf| !leaf.range.is_empty()) {
+            let counted = leaf.histogram.is_none().then(|| self.layout.histogram(&rows[leaf.range.clone()], &self.derived));
+            let Some(histogram) = leaf.histogram.as_ref().or(counted.as_ref()) else { continue };
+            let all = self.layout.total(histogram, &self.derived.fixed);
+            stay += all.gradient * all.gradient / (all.hessian + self.l2).max(TINY);
+            let add = |(place, scores): (usize, &mut Scores)| {
+                scores.add(&self.layout.sums(histogram, place, &self.derived.fixed), &all);
+            };
+            if in_parallel {
+                scores.par_iter_mut().enumerate().with_min_len(4).for_each(add);
+            } else {
+                scores.iter_mut().enumerate().for_each(add);
+            }
+        }
+        let worth_asking = stay * (1.0 + ROUNDING) + ROUNDING;
+        let mut noisy = |score: f64| (score > worth_asking).then(|| score.sqrt() + self.noise * roughly_normal(rng));
+        let found = scores.iter().zip(&self.layout.columns).filter_map(|(scores, &column)| {
+            let (score, left_bins) = scores.best(&mut noisy)?;
             Some((score, Question { column, left_bins }))
-        };
-        let found: Vec<_> = if level.rows.len() * columns.len() >= MIN_PARALLEL_BYTES {
-            columns.par_iter().map(look).collect()
-        } else {
-            columns.iter().map(look).collect()
-        };
-        let best = found.into_iter().flatten().reduce(|best, next| if next.0 > best.0 { next } else { best });
-        best.map(|(_, question)| question)
+        });
+        found.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, question)| question)
     }
 
-    fn goes_left(&self, question: &Question, row: u32) -> bool {
-        question.left_bins.contains(self.table.columns[question.column].bins[row as usize])
+    /// The two leaves of the next level; where histograms are kept, the smaller is counted and the larger is what remains.
+    fn split(&mut self, leaf: Leaf, question: &Question, rows: &mut [u32], is_last: bool) -> [Leaf; 2] {
+        let goes_left = |row: u32| question.left_bins.contains(self.table.bin(question.column, row));
+        let n_left = partition(&mut rows[leaf.range.clone()], &mut self.scratch[leaf.range.clone()], goes_left);
+        let middle = leaf.range.start + n_left;
+        let [left, right] = [leaf.range.start..middle, middle..leaf.range.end];
+        let Some(mut larger) = leaf.histogram.filter(|_| self.keep_histograms && !is_last) else {
+            return [left, right].map(|range| Leaf { range, histogram: None });
+        };
+        let left_is_smaller = left.len() <= right.len();
+        let smaller = if left_is_smaller { &left } else { &right };
+        let counted = self.layout.histogram(&rows[smaller.clone()], &self.derived);
+        larger.subtract(&counted);
+        let (of_left, of_right) = if left_is_smaller { (counted, larger) } else { (larger, counted) };
+        [Leaf { range: left, histogram: Some(of_left) }, Leaf { range: right, histogram: Some(of_right) }]
     }
 }
 
-/// The leaves of one level, and the rows in them.
-struct Level<'a> {
-    /// Rows, leaf by leaf.
-    rows: &'a [u32],
-    /// Where each leaf's rows start, and the number of rows.
-    starts: &'a [usize],
-    /// Derivatives of `rows`.
-    derivatives: &'a [Derivatives],
+/// What the questions to one column save, summed over the leaves of a level.
+struct Scores {
+    is_set: bool,
+    n_value_bins: usize,
     l2: f64,
+    /// Twice the loss saved. Of a set of categories: by each bin against the rest. Else: by the border after each bin, with
+    /// missing values on its right and on its left.
+    saved: Vec<[f64; 2]>,
+    /// Rows of each bin.
+    n_rows: Vec<u32>,
 }
 
 /// Turns twice the loss saved into a noisy score, or nothing where it is too little.
 type Noisy<'a> = &'a mut dyn FnMut(f64) -> Option<f64>;
 
-impl Level<'_> {
-    /// Twice the loss that the leaves save without another question.
-    fn score_unsplit(&self) -> f64 {
-        let saved = |leaf: &[usize]| {
-            let sums = Sums::of(&self.derivatives[leaf[0]..leaf[1]]);
-            sums.gradient * sums.gradient / (sums.hessian + self.l2).max(TINY)
-        };
-        self.starts.windows(2).map(saved).sum()
-    }
-
-    /// The question to a column of the largest noisy score.
-    fn best_question(&self, column: &BinnedColumn, noisy: Noisy) -> Option<(f64, BinSet)> {
-        match &column.kind {
-            BinKind::Categories { .. } => self.one_against_rest(column, noisy),
-            BinKind::Numbers { .. } | BinKind::Statistic { .. } => self.border(column, noisy),
+impl Scores {
+    fn new(column: &BinnedColumn, l2: f64) -> Self {
+        let is_set = matches!(column.kind, BinKind::Categories { .. });
+        Self {
+            is_set,
+            n_value_bins: column.n_value_bins(),
+            l2,
+            saved: vec![[0.0; 2]; column.n_bins()],
+            n_rows: vec![0; column.n_bins()],
         }
     }
 
-    /// The histogram of each leaf that has rows, and the sums of its rows.
-    fn histograms(&self, column: &BinnedColumn) -> impl Iterator<Item = (Vec<Sums>, Sums)> {
-        let filled = self.starts.windows(2).map(|leaf| leaf[0]..leaf[1]).filter(|leaf| !leaf.is_empty());
-        filled.map(|leaf| {
-            let derivatives = &self.derivatives[leaf.clone()];
-            (histogram(column, &self.rows[leaf], derivatives), Sums::of(derivatives))
-        })
+    /// Adds a leaf by its histogram and the sums of its rows.
+    fn add(&mut self, histogram: &[Sums; 256], all: &Sums) {
+        self.n_rows.iter_mut().zip(histogram).for_each(|(n_rows, bin)| *n_rows += bin.n_rows);
+        let l2 = self.l2;
+        if self.is_set {
+            self.saved.iter_mut().zip(histogram).for_each(|(saved, bin)| saved[0] += saved_by(bin, all, l2));
+            return;
+        }
+        let missing = histogram[self.n_value_bins];
+        let of = |below: &Sums| {
+            let right = saved_by(below, all, l2);
+            let mut with_missing = *below;
+            with_missing += missing;
+            [right, if missing.n_rows > 0 { saved_by(&with_missing, all, l2) } else { right }]
+        };
+        let mut below = Sums::default();
+        let mut so_far = of(&below);
+        for (saved, &bin) in self.saved[..self.n_value_bins].iter_mut().zip(histogram) {
+            if bin.n_rows > 0 {
+                below += bin;
+                so_far = of(&below);
+            }
+            saved[0] += so_far[0];
+            saved[1] += so_far[1];
+        }
+    }
+
+    /// The largest noisy score, and what goes left.
+    fn best(&self, noisy: Noisy) -> Option<(f64, BinSet)> {
+        if self.is_set { self.best_bin(noisy) } else { self.best_border(noisy) }
     }
 
     /// Bins below a border go left; missing values to either side, and without an example to the larger.
-    fn border(&self, column: &BinnedColumn, noisy: Noisy) -> Option<(f64, BinSet)> {
-        let missing = column.n_value_bins();
-        // With missing values on the right and on the left.
-        let mut scores = vec![[0.0; 2]; missing];
-        let mut n_rows = vec![0; missing + 1];
-        for (sums, all) in self.histograms(column) {
-            n_rows.iter_mut().zip(&sums).for_each(|(n_rows, bin)| *n_rows += bin.n_rows);
-            let (mut below, mut saved) = (Sums::default(), [0.0; 2]);
-            for (score, &bin) in scores.iter_mut().zip(&sums) {
-                if bin.n_rows > 0 {
-                    below += bin;
-                    let mut with_missing = below;
-                    with_missing += sums[missing];
-                    let right = self.saved_by(&below, &all);
-                    saved = [right, if sums[missing].n_rows > 0 { self.saved_by(&with_missing, &all) } else { right }];
-                } else if below.n_rows == 0 {
-                    saved = [self.saved_by(&below, &all), self.saved_by(&sums[missing], &all)];
-                }
-                score[0] += saved[0];
-                score[1] += saved[1];
-            }
-        }
-        let has_missing = n_rows[missing] > 0;
+    fn best_border(&self, noisy: Noisy) -> Option<(f64, BinSet)> {
+        let missing = self.n_value_bins;
+        let has_missing = self.n_rows[missing] > 0;
+        let sides = if has_missing { &[false, true][..] } else { &[false] };
         let mut best: Option<(f64, usize, bool)> = None;
-        for (place, score) in scores.iter().enumerate() {
-            // Equal to the border before it, or no border at all.
-            if n_rows[place] == 0 {
-                continue;
-            }
-            for missing_left in if has_missing { &[false, true][..] } else { &[false] } {
-                if let Some(score) = noisy(score[usize::from(*missing_left)])
-                    && best.is_none_or(|best| score > best.0)
-                {
-                    best = Some((score, place + 1, *missing_left));
+        // After an empty bin the border is the one before it.
+        for place in (0..missing).filter(|&place| self.n_rows[place] > 0) {
+            for &missing_left in sides {
+                let Some(score) = noisy(self.saved[place][usize::from(missing_left)]) else { continue };
+                if best.is_none_or(|best| score > best.0) {
+                    best = Some((score, place + 1, missing_left));
                 }
             }
         }
         let (score, border, missing_left) = best?;
+        let n_rows = |bins: Range<usize>| -> u32 { self.n_rows[bins].iter().sum() };
         let mut left_bins = BinSet::default();
         (0..border).for_each(|bin| left_bins.insert(bin));
-        let n_below: u32 = n_rows[..border].iter().sum();
-        let n_from: u32 = n_rows[border..missing].iter().sum();
-        if missing_left || (!has_missing && n_below >= n_from) {
+        if missing_left || (!has_missing && n_rows(0..border) >= n_rows(border..missing)) {
             left_bins.insert(missing);
         }
         Some((score, left_bins))
     }
 
-    /// One category, or missing, against the rest; unseen categories go with the rest.
-    fn one_against_rest(&self, column: &BinnedColumn, noisy: Noisy) -> Option<(f64, BinSet)> {
-        let mut scores = vec![0.0; column.n_bins()];
-        for (sums, all) in self.histograms(column) {
-            scores.iter_mut().zip(&sums).for_each(|(score, bin)| *score += self.saved_by(bin, &all));
-        }
-        let noised = scores.into_iter().enumerate().filter_map(|(bin, score)| Some((noisy(score)?, bin)));
-        let (score, bin) = noised.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
-        let other = column.n_value_bins() - 1;
+    /// One category, or missing, against the rest; categories never seen go with "other".
+    fn best_bin(&self, noisy: Noisy) -> Option<(f64, BinSet)> {
+        let scored = self.saved.iter().enumerate().filter_map(|(bin, saved)| Some((noisy(saved[0])?, bin)));
+        let (score, bin) = scored.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
+        let other = self.n_value_bins - 1;
         let mut left_bins = BinSet::default();
         if bin == other {
             // A question cannot name the categories that share the bin: it names all others.
-            (0..=other + 1).filter(|&bin| bin != other).for_each(|bin| left_bins.insert(bin));
+            (0..=self.n_value_bins).filter(|&bin| bin != other).for_each(|bin| left_bins.insert(bin));
         } else {
             left_bins.insert(bin);
         }
         Some((score, left_bins))
     }
-
-    /// Twice the loss that a leaf saves once `left` goes left.
-    fn saved_by(&self, left: &Sums, all: &Sums) -> f64 {
-        let right = all.gradient - left.gradient;
-        let left_curvature = (left.hessian + self.l2).max(TINY);
-        let right_curvature = (all.hessian - left.hessian + self.l2).max(TINY);
-        // One division for both sides.
-        (left.gradient * left.gradient * right_curvature + right * right * left_curvature) / (left_curvature * right_curvature)
-    }
 }
 
-/// Parts each leaf's rows, keeping their order on both sides, and returns where the leaves of the next level start.
-fn split_leaves(rows: &mut [u32], starts: &[usize], goes_left: impl Fn(u32) -> bool) -> Vec<usize> {
-    let mut next = vec![0];
-    for leaf in starts.windows(2) {
-        let rows = &mut rows[leaf[0]..leaf[1]];
-        let (left, right): (Vec<u32>, Vec<u32>) = rows.iter().partition(|&&row| goes_left(row));
-        rows[..left.len()].copy_from_slice(&left);
-        rows[left.len()..].copy_from_slice(&right);
-        next.extend([leaf[0] + left.len(), leaf[1]]);
-    }
-    next
+/// Twice the loss that a leaf saves once `left` goes left.
+fn saved_by(left: &Sums, all: &Sums, l2: f64) -> f64 {
+    let right = all.gradient - left.gradient;
+    let left_curvature = (left.hessian + l2).max(TINY);
+    let right_curvature = (all.hessian - left.hessian + l2).max(TINY);
+    // One division for both sides.
+    (left.gradient * left.gradient * right_curvature + right * right * left_curvature) / (left_curvature * right_curvature)
 }
 
 /// The rows leaf by leaf, in their order inside each, and where each leaf starts, with the number of rows at the end.
 fn by_leaf(table: &BinnedTable, questions: &[Question], rows: &[u32]) -> (Vec<u32>, Vec<usize>) {
-    let mut leaves = vec![0_usize; rows.len()];
-    for question in questions {
-        let bins = &table.columns[question.column].bins;
-        leaves.iter_mut().zip(rows).for_each(|(leaf, &row)| {
-            *leaf = *leaf << 1 | usize::from(!question.left_bins.contains(bins[row as usize]));
-        });
-    }
+    let leaf_of = |&row: &u32| {
+        let goes_right = |question: &Question| !question.left_bins.contains(table.bin(question.column, row));
+        questions.iter().fold(0, |leaf, question| leaf << 1 | usize::from(goes_right(question)))
+    };
+    let leaves: Vec<usize> = rows.par_iter().with_min_len(ROWS_PER_TASK).map(leaf_of).collect();
     let n_leaves = 1 << questions.len();
     let mut starts = vec![0; n_leaves + 1];
     leaves.iter().for_each(|&leaf| starts[leaf + 1] += 1);
@@ -301,7 +311,7 @@ struct Builder<'a> {
     questions: &'a [Question],
     starts: &'a [usize],
     /// What a leaf adds, from where its rows start and end.
-    value: &'a dyn Fn(&[usize]) -> f64,
+    value: &'a dyn Fn(Range<usize>) -> f64,
     nodes: Vec<GrownNode>,
 }
 
@@ -311,7 +321,7 @@ impl Builder<'_> {
     fn build(&mut self, level: usize, leaves: Range<usize>) -> usize {
         let (start, end) = (self.starts[leaves.start], self.starts[leaves.end]);
         let Some(question) = self.questions.get(level) else {
-            self.nodes.push(GrownNode::Leaf { value: (self.value)(&[start, end]), start, end });
+            self.nodes.push(GrownNode::Leaf { value: (self.value)(start..end), start, end });
             return self.nodes.len() - 1;
         };
         let middle = usize::midpoint(leaves.start, leaves.end);
