@@ -296,7 +296,9 @@ fn by_leaf(table: &BinnedTable, questions: &[Question], rows: &[u32]) -> (Vec<u3
     let leaves: Vec<usize> = rows.par_iter().with_min_len(ROWS_PER_TASK).map(leaf_of).collect();
     let n_leaves = 1 << questions.len();
     let mut starts = vec![0; n_leaves + 1];
-    leaves.iter().for_each(|&leaf| starts[leaf + 1] += 1);
+    for &leaf in &leaves {
+        starts[leaf + 1] += 1;
+    }
     (0..n_leaves).for_each(|leaf| starts[leaf + 1] += starts[leaf]);
     let (mut next, mut sorted) = (starts.clone(), vec![0; rows.len()]);
     for (&row, &leaf) in rows.iter().zip(&leaves) {

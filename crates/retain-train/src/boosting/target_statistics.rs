@@ -52,7 +52,9 @@ pub(super) fn with_statistics(rows: &StatisticRows, seed: u64) -> Vec<BinnedTabl
         let read = |&column: &usize| (column, rows.statistic_column(table.columns[column].feature_idx, &order));
         let columns: Vec<_> = many.par_iter().map(read).collect();
         let mut table = table.clone();
-        columns.into_iter().for_each(|(column, (with, bins))| table.replace(column, with, bins.into_iter()));
+        for (column, (with, bins)) in columns {
+            table.replace(column, with, bins.into_iter());
+        }
         table
     };
     let orders = if many.is_empty() { 0 } else { n_orders as u64 };

@@ -8,7 +8,9 @@ use retain_core::Monotone;
 use retain_data::Dataset;
 use retain_score::{MarginModel, NodeKind, Test, sigmoid};
 
-use super::{all_rows, category, dataset, fit, mean_loss, mixed, number};
+use super::{CONTEXT, all_rows, category, dataset, fit, mean_loss, mixed, number};
+use crate::boosting::Boosting;
+use crate::learner::{FitContext, Learner, Loss};
 
 const SYMMETRIC: (&str, f64) = ("symmetric", 1.0);
 const STATISTICS: (&str, f64) = ("prior_rows", 1.0);
@@ -164,4 +166,30 @@ fn symmetric_trees_keep_the_order_asked_for() {
             .collect();
         assert!(margins.windows(2).all(|pair| pair[0] <= pair[1] + 1e-12));
     }
+}
+
+#[test]
+fn every_loss_has_its_configurations_and_learns_from_them() {
+    let mut data = mixed(1500, 41);
+    let mean = |columns: &[Vec<f64>], row: usize| 0.5 + columns[1][row] + f64::from(u8::from(columns[2][row] % 3.0 == 0.0));
+    data.target = (0..1500).map(|row| mean(&data.columns, row)).collect();
+    let losses = [Loss::Squared, Loss::Poisson, Loss::Tweedie { power: 1.5 }, Loss::Gamma, Loss::Quantile { level: 0.5 }];
+    for loss in losses {
+        let context = FitContext { loss, ..CONTEXT };
+        let settings = Boosting.configurations(&data, loss);
+        assert!(settings.len() > 1 && settings.iter().all(|setting| setting.get("base_alpha").is_none()));
+        for model in Boosting.fit(&data, &all_rows(&data), &settings, &context).unwrap() {
+            let total = |margin: &dyn Fn(&[f64]) -> f64| -> f64 {
+                data.all_rows().in_order().zip(&data.target).map(|(row, &y)| loss.value(margin(row), y)).sum()
+            };
+            let (constant, fitted) = (total(&|_| model.intercept), total(&|row| model.margin(row)));
+            let best = total(&|row| mean_margin(loss, 0.5 + row[1] + f64::from(u8::from(row[2] % 3.0 == 0.0))));
+            assert!(fitted - best < 0.2 * (constant - best), "{loss:?}: {constant} {fitted} {best}");
+        }
+    }
+}
+
+/// The margin that predicts this mean.
+fn mean_margin(loss: Loss, mean: f64) -> f64 {
+    if matches!(loss, Loss::Squared | Loss::Quantile { .. }) { mean } else { mean.ln() }
 }
