@@ -138,12 +138,13 @@ const BASE_ALPHA: f64 = 100.0;
 /// differently, too, so that a blend of them is better than each. A table with an order to keep has no symmetric trees: `leaves` is
 /// then the size of the trees of those settings.
 pub(super) fn configurations(dataset: &Dataset, loss: Loss) -> Vec<Configuration> {
-    let (rate, settings) = if dataset.n_rows() <= SMALL_ROWS {
-        (0.05, [SMOOTH, DEEP, LEAFWISE].as_slice())
+    let settings: &[(f64, &[Setting])] = if dataset.n_rows() <= SMALL_ROWS {
+        &[(0.05, SMOOTH), (0.05, DEEP), (0.05, LEAFWISE)]
     } else {
-        (0.08, [DEEP, LEAFWISE_LARGE].as_slice())
+        // Symmetric trees learn slowly: more rows allow larger steps.
+        &[(0.08, DEEP), (0.05, LEAFWISE_LARGE)]
     };
-    let named = |setting: &&[Setting]| Configuration { values: [&[("learning_rate", rate)], *setting].concat() };
+    let named = |&(rate, setting): &(f64, &[Setting])| Configuration { values: [&[("learning_rate", rate)], setting].concat() };
     let mut found: Vec<Configuration> = settings.iter().map(named).collect();
     if loss == Loss::Logistic && dataset.weight.is_none() {
         let mut on_linear_base = found[0].clone();
