@@ -16,6 +16,8 @@ pub use address::{AddressError, ModelAddress, ModelName, VersionSelector};
 pub use day::{Day, DayError};
 pub use probability::{Probability, ProbabilityError};
 pub use rows::{Rows, RowsError};
-pub use schema::{ColumnKind, DEFAULT_MISSING, FeatureSchema, FeatureSpec, MissingMarkers, Monotone, SchemaError, TaskKind};
+pub use schema::{
+    ColumnKind, DEFAULT_MISSING, DurationSpec, FeatureSchema, FeatureSpec, MissingMarkers, Monotone, SchemaError, TaskKind,
+};
 pub use suggest::nearest;
 pub use value::{FeatureValue, ValueError, ValueNote, parse_boolean, parse_number};

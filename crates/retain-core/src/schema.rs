@@ -49,13 +49,34 @@ impl std::fmt::Display for ColumnKind {
 pub enum TaskKind {
     /// The probability of leaving within the horizon.
     Churn,
+    /// The time until leaving: a curve of the share that is still there.
+    Survival,
+    /// What the customer will be worth within the horizon.
+    Ltv,
+    /// How active the customer will be within the horizon.
+    Engagement,
+}
+
+impl TaskKind {
+    /// The kind's name as in task files and manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Churn => "churn",
+            Self::Survival => "survival",
+            Self::Ltv => "ltv",
+            Self::Engagement => "engagement",
+        }
+    }
+
+    /// Whether the target is an amount from 0 on rather than something that happened or did not.
+    pub fn is_amount(self) -> bool {
+        matches!(self, Self::Ltv | Self::Engagement)
+    }
 }
 
 impl std::fmt::Display for TaskKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Churn => f.pad("churn"),
-        }
+        f.pad(self.as_str())
     }
 }
 
@@ -231,6 +252,39 @@ pub enum SchemaError {
     },
 }
 
+/// The column that says how long a customer was followed, and its unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DurationSpec {
+    /// The column.
+    pub column: String,
+    /// Days in one of its units; positive.
+    pub unit_days: f64,
+}
+
+/// A list that is written as its one element where it has just one.
+mod one_or_many {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(values: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+        if let [one] = values { serializer.serialize_str(one) } else { values.serialize(serializer) }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+        Ok(match OneOrMany::deserialize(deserializer)? {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        })
+    }
+}
+
 /// The features of a model in the order its rows have them, and the table columns they came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -242,8 +296,15 @@ pub struct FeatureSchema {
     pub entity: Option<String>,
     /// The label column.
     pub target: String,
-    /// The label that means it happened.
-    pub positive: String,
+    /// The values of the target that mean it happened, one for each way it can happen; empty where the target is an amount.
+    #[serde(with = "one_or_many", default)]
+    pub positive: Vec<String>,
+    /// Survival: how long each customer was followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<DurationSpec>,
+    /// Amounts: the column with the same amount over the window before the observation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<String>,
     /// The column that says when the row was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<String>,
@@ -252,7 +313,7 @@ pub struct FeatureSchema {
 }
 
 impl FeatureSchema {
-    /// Joins features with the columns that are not features.
+    /// Joins features with the columns that are not features; the target is one that happened (`positive`) or did not.
     ///
     /// # Errors
     /// [`SchemaError`] when there are no features, or two of one name.
@@ -263,7 +324,8 @@ impl FeatureSchema {
         positive: String,
         observed_at: Option<String>,
     ) -> Result<Self, SchemaError> {
-        let schema = Self { features, entity, target, positive, observed_at, index: HashMap::new() };
+        let positive = vec![positive];
+        let schema = Self { features, entity, target, positive, duration: None, past: None, observed_at, index: HashMap::new() };
         schema.indexed()
     }
 
@@ -294,6 +356,11 @@ impl FeatureSchema {
             }
         }
         Ok(self)
+    }
+
+    /// Whether the target is an amount rather than something that happened or did not.
+    pub fn has_amounts(&self) -> bool {
+        self.positive.is_empty()
     }
 
     /// Numbers in an encoded row.

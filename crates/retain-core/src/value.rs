@@ -47,6 +47,12 @@ pub enum ValueError {
         /// What was found.
         found: f64,
     },
+    /// A duration below 0, or none.
+    #[error("should be a duration of 0 or more, found `{found}`")]
+    NotDuration {
+        /// What was found.
+        found: String,
+    },
     /// Neither yes nor no.
     #[error("should be yes or no (true, false, 1, 0), found `{found}`")]
     NotBoolean {

@@ -12,7 +12,8 @@ pub struct Dataset {
     pub schema: FeatureSchema,
     /// The features' values, one vector per feature.
     pub columns: Vec<Vec<f64>>,
-    /// What is predicted: 1 or 0 for something that happened or did not, else an amount.
+    /// What is predicted: an amount, or 0 for what did not happen and 1 for what did. Where it can happen in several ways, the number of
+    /// the way, counted from 1 in the order of [`FeatureSchema::positive`].
     pub target: Vec<f64>,
     /// How much each row counts in a fit, from 0; none: all the same.
     pub weight: Option<Vec<f64>>,
@@ -20,6 +21,10 @@ pub struct Dataset {
     pub entity: Vec<String>,
     /// Rows of one number stay in one fold; numbered from 0 in order of first appearance.
     pub group: Vec<u32>,
+    /// Survival: how long each row was followed, in days.
+    pub duration: Option<Vec<f64>>,
+    /// Amounts: the same amount over the window before the observation, NaN where it is not known.
+    pub past: Option<Vec<f64>>,
     /// When each row was known, in days since 1970-01-01; none for a snapshot without dates.
     pub observed: Option<Vec<f64>>,
 }
@@ -40,9 +45,9 @@ impl Dataset {
         self.group.iter().max().map_or(0, |&last| last as usize + 1)
     }
 
-    /// Rows whose label is positive.
+    /// Rows where it happened, or whose amount is above 0.
     pub fn n_positives(&self) -> usize {
-        self.target.iter().filter(|&&label| label == 1.0).count()
+        self.target.iter().filter(|&&value| value > 0.0).count()
     }
 
     /// The chosen rows, row after row, as the scoring engine reads them.

@@ -200,6 +200,52 @@ pub enum DataError {
         /// Half the width of the interval (Hanley and `McNeil`, 1982).
         half_width: f64,
     },
+    /// Amounts below 0.
+    #[error(
+        "target `{column}` has amounts below 0 in {n_rows} rows, the first `{found}` in row {row}: an amount should be 0 or more"
+    )]
+    NegativeAmounts {
+        /// The column.
+        column: String,
+        /// The first such row of the table, from 1.
+        row: usize,
+        /// Its amount.
+        found: f64,
+        /// How many there are.
+        n_rows: usize,
+    },
+    /// Nothing but zeros.
+    #[error("target `{column}` has no amount above 0 in {n_rows} rows: there is nothing to learn")]
+    NoAmounts {
+        /// The column.
+        column: String,
+        /// Rows with a target.
+        n_rows: usize,
+    },
+    /// All amounts are the same.
+    #[error("target `{column}` has the amount `{found}` in all {n_rows} rows: there is nothing to learn")]
+    OneAmount {
+        /// The column.
+        column: String,
+        /// The amount.
+        found: f64,
+        /// Rows with a target.
+        n_rows: usize,
+    },
+    /// Too few rows to learn from.
+    #[error(
+        "{n_rows} rows have a value in target `{column}`, {n_positives} of them above 0: at least {needed} of these are needed"
+    )]
+    TooFewAmounts {
+        /// The column.
+        column: String,
+        /// Rows with a target.
+        n_rows: usize,
+        /// Of which above 0.
+        n_positives: usize,
+        /// Rows above 0 that are needed.
+        needed: usize,
+    },
     /// Cells that do not fit their columns.
     #[error("{}", list_cells(first, *n_cells, *n_rows))]
     RejectedCells {

@@ -36,11 +36,16 @@ impl LabelKey {
     }
 }
 
+/// 0 for a key that is not positive, else its number from 1.
+fn number_of(key: &LabelKey, positive: &[LabelKey]) -> f64 {
+    positive.iter().position(|known| known == key).map_or(0.0, |position| (position + 1) as f64)
+}
+
 /// Turns target cells into labels and counts what it sees.
 pub(crate) struct LabelReader {
     column: String,
-    positive: String,
-    positive_key: LabelKey,
+    positive: Vec<String>,
+    positive_keys: Vec<LabelKey>,
     markers: MissingMarkers,
     values: BTreeMap<String, (LabelKey, usize)>,
     overflowed: bool,
@@ -48,49 +53,50 @@ pub(crate) struct LabelReader {
 }
 
 impl LabelReader {
-    pub(crate) fn new(column: &str, positive: &str, missing: MissingMarkers) -> Self {
+    pub(crate) fn new(column: &str, positive: &[String], missing: MissingMarkers) -> Self {
         Self {
             column: column.to_owned(),
-            positive: positive.to_owned(),
-            positive_key: LabelKey::of(positive),
-            // The positive label is a label, even when it reads like a marker.
-            markers: missing.without(positive),
+            positive: positive.to_vec(),
+            positive_keys: positive.iter().map(|text| LabelKey::of(text)).collect(),
+            // A positive label is a label, even when it reads like a marker.
+            markers: positive.iter().fold(missing, |markers, text| markers.without(text)),
             values: BTreeMap::new(),
             overflowed: false,
             n_missing: 0,
         }
     }
 
-    /// The label of a row: none where nothing is known.
-    pub(crate) fn read(&mut self, cells: Cells<'_>, row: usize) -> Option<bool> {
+    /// The label of a row, 0 for all that is not positive, else the number of the positive label from 1: none where nothing is known.
+    pub(crate) fn read(&mut self, cells: Cells<'_>, row: usize) -> Option<f64> {
         let text = cells.text(row);
         let text = text.trim();
         if let Some((key, count)) = self.values.get_mut(text) {
             *count += 1;
-            return Some(*key == self.positive_key);
+            return Some(number_of(key, &self.positive_keys));
         }
         if self.markers.is_text(text) {
             self.n_missing += 1;
             return None;
         }
         let key = LabelKey::of(text);
-        let positive = key == self.positive_key;
+        let number = number_of(&key, &self.positive_keys);
         if self.values.len() < MAX_VALUES && text.len() <= MAX_LABEL_BYTES {
             self.values.insert(text.to_owned(), (key, 1));
         } else {
             self.overflowed = true;
         }
-        Some(positive)
+        Some(number)
     }
 
-    /// Positive and negative rows, when the column has the positive value and at least one other.
+    /// Positive and negative rows, when the column has the positive values and at least one other.
     pub(crate) fn check(&self) -> Result<(usize, usize), DataError> {
-        let (column, positive) = (self.column.clone(), self.positive.clone());
+        let (column, positive) = (self.column.clone(), self.positive.join("` or `"));
         let keys: BTreeSet<&LabelKey> = self.values.values().map(|(key, _)| key).collect();
         if keys.is_empty() && !self.overflowed {
             return Err(DataError::OneClass { column, found: "no value in any row".into(), positive });
         }
-        if !keys.contains(&self.positive_key) {
+        if let Some(absent) = (0..self.positive.len()).find(|&at| !keys.contains(&self.positive_keys[at])) {
+            let positive = self.positive[absent].clone();
             return Err(DataError::PositiveNotFound { column, positive, found: self.describe() });
         }
         if keys.len() == 1 {
@@ -100,7 +106,7 @@ impl LabelReader {
             return Err(DataError::ManyClasses { column, positive, found: self.describe() });
         }
         let count = |wanted: bool| {
-            let chosen = self.values.values().filter(|(key, _)| (*key == self.positive_key) == wanted);
+            let chosen = self.values.values().filter(|(key, _)| self.positive_keys.contains(key) == wanted);
             chosen.map(|(_, count)| count).sum()
         };
         Ok((count(true), count(false)))
@@ -109,13 +115,13 @@ impl LabelReader {
     /// A status of several values is a label too, once the reader knows which of them counts as what.
     pub(crate) fn warning(&self) -> Option<Warning> {
         let keys: BTreeSet<&LabelKey> = self.values.values().map(|(key, _)| key).collect();
-        (keys.len() > 2).then(|| {
+        (keys.len() > 1 + self.positive.len()).then(|| {
             let message = format!(
                 "target `{}` has {} values: {}; `{}` means it happened, every other that it did not",
                 self.column,
                 keys.len(),
                 self.describe(),
-                self.positive
+                self.positive.join("` or `")
             );
             Warning::new("several_labels", message)
         })

@@ -2,7 +2,7 @@
 //!
 //! [`Task::parse`] reads what to predict; [`TableSource::open`] opens a table; [`read_training`] infers its columns and encodes it,
 //! [`read_labelled`] and [`RowReader`] read other tables by the schema that came out. [`stratified_folds`] and [`time_folds`]
-//! divide a dataset; [`simulate_customers`] makes one whose truth is known.
+//! divide a dataset; [`find_leaks`] looks for what knows the answer; [`simulate_customers`] makes one whose truth is known.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
 
@@ -12,6 +12,7 @@ mod delimited;
 mod error;
 mod infer;
 mod label;
+mod leakage;
 mod load;
 mod parquet_table;
 mod profile;
@@ -20,12 +21,14 @@ mod row_reader;
 mod simulate;
 mod split;
 mod table;
+mod target;
 mod task;
 mod task_file;
 mod time_split;
 
 pub use dataset::Dataset;
 pub use error::{DataError, RejectedCell, Warning};
+pub use leakage::{Finding, LeakReport, NOT_SHOWN, Severity, Twins, find_leaks, keep_together};
 pub use read::{ColumnRole, ColumnSummary, TableReport, Training, read_labelled, read_training};
 pub use row_reader::{FeatureNotes, RowReader, ScoringBatch};
 pub use simulate::{SimulatedCustomers, SimulationOptions, simulate, simulate_customers};

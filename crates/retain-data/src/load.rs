@@ -8,9 +8,14 @@ use retain_core::{Day, FeatureSchema, FeatureValue, ValueError};
 use crate::cells::{Cells, FeatureEncoder};
 use crate::dataset::Dataset;
 use crate::error::{DataError, RejectedCell, Warning};
-use crate::label::LabelReader;
+use crate::profile::missing_markers;
 use crate::read::nearest_hint;
 use crate::table::TableSource;
+use crate::target::{TargetReader, amount};
+
+/// Order numbers of the columns that are not features, in which rejected cells of one row are told; features come after 0, the date.
+const TARGET_ORDER: usize = usize::MAX - 1;
+const DURATION_ORDER: usize = usize::MAX;
 
 /// Rejected cells that are told in full.
 const LISTED_CELLS: usize = 20;
@@ -24,6 +29,8 @@ pub(crate) struct Layout {
     pub(crate) entity: Option<usize>,
     pub(crate) observed: Option<usize>,
     target: Option<usize>,
+    duration: Option<usize>,
+    past: Option<usize>,
     group: Option<usize>,
 }
 
@@ -33,7 +40,10 @@ impl Layout {
         let by_name: HashMap<&str, usize> = source.columns().iter().enumerate().map(|(idx, name)| (name.as_str(), idx)).collect();
         let table_idx = |name: &str| by_name.get(name).copied();
         let observed = schema.observed_at.as_deref();
-        let others = [schema.entity.as_deref(), observed, target, group];
+        // Rows without a target are there to be scored: how long they were followed, or what came before, is not asked.
+        let duration = target.and(schema.duration.as_ref()).map(|duration| duration.column.as_str());
+        let past = target.and(schema.past.as_deref());
+        let others = [schema.entity.as_deref(), observed, target, duration, past, group];
         let names = schema.features.iter().map(|feature| feature.name.as_str()).chain(others.into_iter().flatten());
         let mut idxs: Vec<usize> = names.filter_map(table_idx).collect();
         idxs.sort_unstable();
@@ -44,6 +54,8 @@ impl Layout {
             entity: schema.entity.as_deref().and_then(place),
             observed: observed.and_then(place),
             target: target.and_then(place),
+            duration: duration.and_then(place),
+            past: past.and_then(place),
             group: group.and_then(place),
             idxs,
         }
@@ -91,14 +103,14 @@ fn observation(value: FeatureValue<'_>) -> Result<Option<Day>, ValueError> {
 /// A dataset, and what was seen on the way.
 pub(crate) struct Loaded {
     pub(crate) dataset: Dataset,
-    pub(crate) label: LabelReader,
+    pub(crate) target: TargetReader,
     pub(crate) warnings: Vec<Warning>,
 }
 
 /// Fills a dataset batch by batch.
 pub(crate) struct Loader {
     layout: Layout,
-    label: LabelReader,
+    label: TargetReader,
     reference: Option<Day>,
     dataset: Dataset,
     groups: HashMap<String, u32>,
@@ -114,7 +126,7 @@ impl Loader {
     pub(crate) fn new(
         source: &TableSource,
         schema: FeatureSchema,
-        label: LabelReader,
+        label: TargetReader,
         group: Option<&str>,
         reference: Option<Day>,
     ) -> Result<Self, DataError> {
@@ -129,6 +141,8 @@ impl Loader {
             columns: vec![Vec::new(); schema.n_features()],
             target: Vec::new(),
             weight: None,
+            duration: schema.duration.as_ref().map(|_| Vec::new()),
+            past: layout.past.map(|_| Vec::new()),
             entity: Vec::new(),
             group: Vec::new(),
             observed: layout.observed.map(|_| Vec::new()),
@@ -157,12 +171,14 @@ impl Loader {
             let (n_cells, n_rows) = (self.n_rejected_cells, self.n_rejected_rows);
             return Err(DataError::RejectedCells { first: self.rejected, n_cells, n_rows });
         }
-        Ok(Loaded { dataset: self.dataset, label: self.label, warnings: batches.warnings() })
+        Ok(Loaded { dataset: self.dataset, target: self.label, warnings: batches.warnings() })
     }
 
     fn add(&mut self, batch: &RecordBatch) {
-        let chosen = self.add_labels(batch);
         let mut rejected = BatchRejects::new(self.n_read, batch.num_rows());
+        let chosen = self.add_targets(batch, &mut rejected);
+        self.add_durations(batch, &chosen, &mut rejected);
+        self.add_past(batch, &chosen);
         let kept = kept_rows(&chosen, batch.num_rows());
         let observed_at = self.dataset.schema.observed_at.clone().unwrap_or_default();
         let observed = self.layout.observed(batch, self.reference, |row, problem| {
@@ -191,17 +207,47 @@ impl Loader {
         self.keep_first(rejected);
     }
 
-    /// Adds the labels and returns the rows that have one.
-    fn add_labels(&mut self, batch: &RecordBatch) -> Vec<usize> {
+    /// Adds the targets and returns the rows that have one.
+    fn add_targets(&mut self, batch: &RecordBatch, rejected: &mut BatchRejects) -> Vec<usize> {
         let Some(target) = self.layout.target.map(|position| Cells::of(batch.column(position))) else { return Vec::new() };
         let mut chosen = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
-            if let Some(positive) = self.label.read(target, row) {
-                self.dataset.target.push(f64::from(u8::from(positive)));
+            let value = self.label.read(target, row).unwrap_or_else(|problem| {
+                rejected.add(row, &self.dataset.schema.target, TARGET_ORDER, problem);
+                None
+            });
+            if let Some(value) = value {
+                self.dataset.target.push(value);
                 chosen.push(row);
             }
         }
         chosen
+    }
+
+    fn add_durations(&mut self, batch: &RecordBatch, chosen: &[usize], rejected: &mut BatchRejects) {
+        let (Some(spec), Some(durations)) = (&self.dataset.schema.duration, &mut self.dataset.duration) else { return };
+        let Some(cells) = self.layout.duration.map(|position| Cells::of(batch.column(position))) else { return };
+        let markers = missing_markers(None);
+        durations.extend(chosen.iter().map(|&row| match amount(cells.value(row), &markers) {
+            Ok(Some(units)) if units >= 0.0 => units * spec.unit_days,
+            Ok(units) => {
+                let found = units.map_or_else(String::new, |units| units.to_string());
+                rejected.add(row, &spec.column, DURATION_ORDER, ValueError::NotDuration { found });
+                f64::NAN
+            }
+            Err(problem) => {
+                rejected.add(row, &spec.column, DURATION_ORDER, problem);
+                f64::NAN
+            }
+        }));
+    }
+
+    /// What cannot be read here is told where the same column is read as a feature.
+    fn add_past(&mut self, batch: &RecordBatch, chosen: &[usize]) {
+        let Some(past) = &mut self.dataset.past else { return };
+        let Some(cells) = self.layout.past.map(|position| Cells::of(batch.column(position))) else { return };
+        let markers = missing_markers(None);
+        past.extend(chosen.iter().map(|&row| amount(cells.value(row), &markers).ok().flatten().unwrap_or(f64::NAN)));
     }
 
     fn add_names(&mut self, batch: &RecordBatch, chosen: &[usize]) {

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use retain_core::{ColumnKind, Day, FeatureSchema, FeatureSpec, nearest};
+use retain_core::{ColumnKind, Day, FeatureSchema, FeatureSpec, TaskKind, nearest};
 
 use crate::cells::Cells;
 use crate::dataset::Dataset;
 use crate::error::{DataError, Warning};
 use crate::infer::infer;
-use crate::label::LabelReader;
 use crate::load::{Loaded, Loader};
 use crate::profile::{ColumnProfile, missing_markers};
 use crate::table::TableSource;
+use crate::target::{TargetCounts, TargetReader};
 use crate::task::Task;
 
 /// Rows of either class below which nothing can be learned or measured.
@@ -73,6 +73,8 @@ pub enum ColumnRole {
     ObservedAt,
     /// Keeps rows together.
     Group,
+    /// How long the customer was followed.
+    Duration,
     /// The task leaves it out.
     Excluded,
     /// Inference left it out; a warning says why.
@@ -91,17 +93,16 @@ pub enum ColumnRole {
 pub fn read_training(source: &TableSource, task: &Task) -> Result<Training, DataError> {
     check_named_columns(source, task)?;
     let survey = Survey::of(source, task)?;
-    let (n_positives, n_negatives) = survey.label.check()?;
-    let n_rows = n_positives + n_negatives;
+    let counts = survey.target.check()?;
+    let n_rows = counts.n_positives + counts.n_others;
     let mut warnings = survey.warnings.clone();
-    warnings.extend(survey.label.warning());
-    warnings.extend(check_class_sizes(n_positives, n_negatives)?);
+    warnings.extend(survey.target.warning());
+    warnings.extend(check_sizes(task, counts)?);
     let (specs, columns) = survey.infer_columns(task, n_rows, &mut warnings)?;
     let reference = choose_reference(&specs, &survey, task, &mut warnings);
+    let schema = schema_of(specs, task)?;
     let roles = &task.table;
-    let schema =
-        FeatureSchema::new(specs, roles.entity.clone(), roles.target.clone(), roles.positive.clone(), roles.observed_at.clone())?;
-    let label = LabelReader::new(&roles.target, &roles.positive, missing_markers(task.columns.get(&roles.target)));
+    let label = TargetReader::new(&roles.target, &roles.positive, missing_markers(task.columns.get(&roles.target)));
     let loaded = Loader::new(source, schema, label, roles.group.as_deref(), reference)?.load(source)?;
     if loaded.dataset.n_rows() != n_rows {
         return Err(DataError::Changed { before: n_rows, after: loaded.dataset.n_rows() });
@@ -109,6 +110,13 @@ pub fn read_training(source: &TableSource, task: &Task) -> Result<Training, Data
     let mut training = finish(source, loaded, columns, warnings, reference)?;
     describe_features(&mut training);
     Ok(training)
+}
+
+fn schema_of(specs: Vec<FeatureSpec>, task: &Task) -> Result<FeatureSchema, DataError> {
+    let roles = task.table.clone();
+    let mut schema = FeatureSchema::new(specs, roles.entity, roles.target, String::new(), roles.observed_at)?;
+    (schema.positive, schema.duration, schema.past) = (roles.positive, roles.duration, roles.past);
+    Ok(schema)
 }
 
 /// Reads another table with labels by the schema of a model: to evaluate, gate or test it.
@@ -120,13 +128,13 @@ pub fn read_training(source: &TableSource, task: &Task) -> Result<Training, Data
 /// [`DataError`] names all columns that are missing, or says what is wrong with the labels or cells.
 pub fn read_labelled(source: &TableSource, schema: &FeatureSchema, reference: Option<Day>) -> Result<Training, DataError> {
     check_schema_columns(source, schema)?;
-    let label = LabelReader::new(&schema.target, &schema.positive, missing_markers(None));
+    let label = TargetReader::new(&schema.target, &schema.positive, missing_markers(None));
     let loaded = Loader::new(source, schema.clone(), label, None, reference)?.load(source)?;
-    loaded.label.check()?;
+    loaded.target.check()?;
     let columns: Vec<_> = source.columns().iter().map(|name| summary_by_schema(name, schema)).collect();
     let mut warnings = loaded.warnings.clone();
-    warnings.extend(loaded.label.warning());
-    warnings.extend(unlabelled_warning(&loaded.label, &schema.target));
+    warnings.extend(loaded.target.warning());
+    warnings.extend(unlabelled_warning(&loaded.target, &schema.target));
     let unused: Vec<_> = columns.iter().filter(|column| column.role == ColumnRole::Unused).map(|c| c.name.as_str()).collect();
     if !unused.is_empty() {
         let shown = unused.iter().take(5).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -165,11 +173,14 @@ fn check_named_columns(source: &TableSource, task: &Task) -> Result<(), DataErro
         ("entity", &roles.entity),
         ("observed_at", &roles.observed_at),
         ("group", &roles.group),
+        ("past", &roles.past),
         ("revenue", &task.value.revenue),
         ("margin", &task.value.margin),
     ];
+    named.extend(roles.duration.iter().map(|duration| one("duration", &duration.column)));
     named.extend(optional.iter().filter_map(|(key, name)| name.as_ref().map(|name| one(key, name))));
     named.extend(roles.exclude.iter().map(|name| one("exclude", name)));
+    named.extend(roles.allow.iter().map(|name| one("allow", name)));
     named.extend(task.columns.keys().map(|name| (format!("`[columns.{name}]` of the task"), name.clone())));
     match named.into_iter().find(|(_, name)| !known.contains(name.as_str())) {
         None => Ok(()),
@@ -184,7 +195,7 @@ fn check_named_columns(source: &TableSource, task: &Task) -> Result<(), DataErro
 struct Survey {
     names: Vec<String>,
     profiles: Vec<ColumnProfile>,
-    label: LabelReader,
+    target: TargetReader,
     warnings: Vec<Warning>,
 }
 
@@ -196,21 +207,22 @@ impl Survey {
         let names: Vec<String> = idxs.iter().map(|&idx| source.columns()[idx].clone()).collect();
         let mut profiles: Vec<_> = names.iter().map(|name| ColumnProfile::new(task.columns.get(name))).collect();
         let target = names.iter().position(|name| *name == roles.target);
-        let mut label = LabelReader::new(&roles.target, &roles.positive, missing_markers(task.columns.get(&roles.target)));
+        let mut reader = TargetReader::new(&roles.target, &roles.positive, missing_markers(task.columns.get(&roles.target)));
         let mut batches = source.batches(&idxs)?;
         for batch in batches.by_ref() {
             let batch = batch?;
             // A row without a label is left out before anything is counted.
             let labels = target.map(|position| Cells::of(batch.column(position)));
-            let keep: Vec<bool> =
-                (0..batch.num_rows()).map(|row| labels.is_some_and(|cells| label.read(cells, row).is_some())).collect();
+            // A cell that is no amount is told in the second pass.
+            let mut has_target = |row: usize| labels.is_some_and(|cells| reader.read(cells, row) != Ok(None));
+            let keep: Vec<bool> = (0..batch.num_rows()).map(&mut has_target).collect();
             for (position, profile) in profiles.iter_mut().enumerate().filter(|(position, _)| Some(*position) != target) {
                 profile.add(Cells::of(batch.column(position)), &keep);
             }
         }
         let mut warnings = batches.warnings();
-        warnings.extend(unlabelled_warning(&label, &roles.target));
-        Ok(Self { names, profiles, label, warnings })
+        warnings.extend(unlabelled_warning(&reader, &roles.target));
+        Ok(Self { names, profiles, target: reader, warnings })
     }
 
     fn profile(&self, name: &str) -> Option<&ColumnProfile> {
@@ -235,7 +247,7 @@ impl Survey {
                 n_distinct: Some(profile.n_distinct()),
             };
             if summary.role == ColumnRole::Target {
-                (summary.n_missing, summary.n_distinct) = (Some(self.label.n_missing), Some(self.label.n_distinct()));
+                (summary.n_missing, summary.n_distinct) = (Some(self.target.n_missing()), Some(self.target.n_distinct()));
             }
             if summary.role == ColumnRole::Feature {
                 let inferred = infer(name, profile, task.columns.get(name), n_rows)?;
@@ -266,6 +278,7 @@ fn role_of(name: &str, task: &Task) -> ColumnRole {
         () if is(&roles.entity) => ColumnRole::Entity,
         () if is(&roles.observed_at) => ColumnRole::ObservedAt,
         () if is(&roles.group) => ColumnRole::Group,
+        () if roles.duration.as_ref().is_some_and(|duration| duration.column == name) => ColumnRole::Duration,
         () => ColumnRole::Feature,
     }
 }
@@ -277,15 +290,32 @@ fn summary_by_schema(name: &str, schema: &FeatureSchema) -> ColumnSummary {
         None if schema.target == name => ColumnRole::Target,
         None if schema.entity.as_deref() == Some(name) => ColumnRole::Entity,
         None if schema.observed_at.as_deref() == Some(name) => ColumnRole::ObservedAt,
+        None if schema.duration.as_ref().is_some_and(|duration| duration.column == name) => ColumnRole::Duration,
         None => ColumnRole::Unused,
     };
     ColumnSummary { name: name.to_owned(), role, kind: feature.map(|spec| spec.kind), n_missing: None, n_distinct: None }
 }
 
-fn unlabelled_warning(label: &LabelReader, target: &str) -> Option<Warning> {
-    let n_missing = label.n_missing;
+fn unlabelled_warning(reader: &TargetReader, target: &str) -> Option<Warning> {
+    let n_missing = reader.n_missing();
     (n_missing > 0)
         .then(|| Warning::new("unlabelled_rows", format!("{n_missing} rows have no value in target `{target}` and are left out")))
+}
+
+/// Refuses tables that are too small to learn from, and warns of those that are small.
+fn check_sizes(task: &Task, counts: TargetCounts) -> Result<Option<Warning>, DataError> {
+    let TargetCounts { n_positives, n_others } = counts;
+    if task.kind == TaskKind::Churn {
+        return check_class_sizes(n_positives, n_others);
+    }
+    if n_positives < MIN_CLASS_ROWS {
+        let (column, n_rows) = (task.table.target.clone(), n_positives + n_others);
+        return Err(DataError::TooFewAmounts { column, n_rows, n_positives, needed: MIN_CLASS_ROWS });
+    }
+    Ok((n_positives < COMFORTABLE_POSITIVES).then(|| {
+        let what = if task.kind.is_amount() { "have an amount above 0" } else { "ended" };
+        Warning::new("few_positives", format!("only {n_positives} rows {what}: what is learned from them is rough"))
+    }))
 }
 
 fn check_class_sizes(n_positives: usize, n_negatives: usize) -> Result<Option<Warning>, DataError> {
@@ -361,16 +391,6 @@ fn describe_features(training: &mut Training) {
             spec.typical = median(&present);
         } else {
             spec.typical = most_frequent(&present, spec);
-        }
-        if spec.kind == ColumnKind::Date {
-            let n_later = present.partition_point(|&days| days < 0.0);
-            if n_later > 0 {
-                let message = format!(
-                    "column `{}` has dates after the observation in {n_later} rows: it may know what happened later",
-                    spec.name
-                );
-                training.report.warnings.push(Warning::new("dates_after_observation", message));
-            }
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use retain_core::{ColumnKind, ModelName, Monotone, TaskKind, nearest};
+use retain_core::{ColumnKind, DurationSpec, ModelName, Monotone, TaskKind, nearest};
 
 use crate::task_file::{Section, TaskFile};
 
@@ -49,20 +49,26 @@ pub struct Task {
 }
 
 /// Which column of the table plays which part.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TableRoles {
     /// Names the customer; none: rows are named by their number.
     pub entity: Option<String>,
     /// The label.
     pub target: String,
-    /// The label that means it happened.
-    pub positive: String,
+    /// The labels that mean it happened: one for churn, one for each cause of survival, none for amounts.
+    pub positive: Vec<String>,
+    /// Survival: how long each customer was followed.
+    pub duration: Option<DurationSpec>,
+    /// Amounts: the same amount over the window before the observation, which is the baseline of persistence. May be a feature too.
+    pub past: Option<String>,
     /// When the row was known; with it, splits go by time.
     pub observed_at: Option<String>,
     /// Rows of one value stay together; the entity where this is absent.
     pub group: Option<String>,
     /// Columns that are never used.
     pub exclude: Vec<String>,
+    /// Columns that are known in time although they look like leaks.
+    pub allow: Vec<String>,
 }
 
 /// What the task says about one column.
@@ -136,7 +142,7 @@ pub enum TaskError {
         found: String,
     },
     /// A kind of task that is planned and not yet built.
-    #[error("line {line}: tasks of kind `{kind}` are not built yet; only `churn` can be trained")]
+    #[error("line {line}: tasks of kind `{kind}` are not built yet; `churn`, `survival`, `ltv` and `engagement` can be trained")]
     KindNotBuilt {
         /// Line, from 1.
         line: usize,
@@ -144,7 +150,7 @@ pub enum TaskError {
         kind: String,
     },
     /// A key that belongs to tasks of another kind.
-    #[error("line {line}: `{key}` in [table] is for {kinds} tasks only, and this one is a churn task; remove it")]
+    #[error("line {line}: `{key}` in [table] is for {kinds} tasks only, and this is of kind `{kind}`; remove it")]
     NotForKind {
         /// Line, from 1.
         line: usize,
@@ -152,6 +158,8 @@ pub enum TaskError {
         key: &'static str,
         /// The kinds that use it.
         kinds: &'static str,
+        /// The kind of this task.
+        kind: TaskKind,
     },
     /// Two statements that cannot both hold.
     #[error("line {line}: {message}")]
@@ -175,7 +183,7 @@ impl Task {
         let task = root.required_section("task", "name, kind, definition and horizon of the model")?;
         task.check_keys(&["name", "kind", "definition", "horizon_days", "lead_days"])?;
         let kind = read_kind(&task)?;
-        let table = read_roles(&root.required_section("table", "which column plays which part")?)?;
+        let table = read_roles(&root.required_section("table", "which column plays which part")?, kind)?;
         let (learners, budget_seconds, seed) = read_train(root.section("train")?.as_ref())?;
         Ok(Task {
             name: read_name(&task)?,
@@ -200,9 +208,12 @@ fn read_name(task: &Section<'_>) -> Result<ModelName, TaskError> {
 }
 
 fn read_kind(task: &Section<'_>) -> Result<TaskKind, TaskError> {
-    let kind = task.required_text("kind", "what is predicted; `churn` can be trained")?;
+    let kind = task.required_text("kind", "what is predicted: `churn`, `survival`, `ltv` or `engagement`")?;
     match kind.as_str() {
         "churn" => Ok(TaskKind::Churn),
+        "survival" => Ok(TaskKind::Survival),
+        "ltv" => Ok(TaskKind::Ltv),
+        "engagement" => Ok(TaskKind::Engagement),
         known if KINDS.contains(&known) => Err(TaskError::KindNotBuilt { line: task.line("kind"), kind }),
         _ => Err(task.bad("kind", &one_of(&kind, &KINDS), &format!("`{}`", shorten(&kind)))),
     }
@@ -214,32 +225,95 @@ fn read_horizon(task: &Section<'_>) -> Result<u32, TaskError> {
     days.map(|days| days as u32).ok_or_else(|| task.missing("horizon_days", meaning))
 }
 
-fn read_roles(table: &Section<'_>) -> Result<TableRoles, TaskError> {
-    let known = ["entity", "target", "positive", "observed_at", "group", "treatment", "control", "duration", "exclude"];
+fn read_roles(table: &Section<'_>, kind: TaskKind) -> Result<TableRoles, TaskError> {
+    let known = [
+        "entity",
+        "target",
+        "positive",
+        "observed_at",
+        "group",
+        "treatment",
+        "control",
+        "duration",
+        "duration_unit",
+        "past",
+        "exclude",
+        "allow",
+    ];
     table.check_keys(&known)?;
-    for (key, kinds) in [("treatment", "uplift"), ("control", "uplift"), ("duration", "survival")] {
-        if table.has(key) {
-            return Err(TaskError::NotForKind { line: table.line(key), key, kinds });
-        }
-    }
+    check_kind_keys(table, kind)?;
     let roles = TableRoles {
         entity: table.text("entity")?,
         target: table.required_text("target", "the label column")?,
-        positive: table.scalar_text("positive")?.ok_or_else(|| table.missing("positive", "the label that means it happened"))?,
+        positive: read_positive(table, kind)?,
+        duration: read_duration(table, kind)?,
+        past: table.text("past")?,
         observed_at: table.text("observed_at")?,
         group: table.text("group")?,
         exclude: table.texts("exclude")?.unwrap_or_default(),
+        allow: table.texts("allow")?.unwrap_or_default(),
     };
     check_roles(table, &roles)?;
+    check_allowed(table, &roles)?;
     Ok(roles)
+}
+
+/// Keys that mean something for some kinds only.
+fn check_kind_keys(table: &Section<'_>, kind: TaskKind) -> Result<(), TaskError> {
+    let events = kind.is_amount().then_some(("positive", "churn and survival"));
+    let amounts: &[_] = if kind.is_amount() { &[] } else { &[("past", "ltv and engagement")] };
+    let survival: &[_] =
+        if kind == TaskKind::Survival { &[] } else { &[("duration", "survival"), ("duration_unit", "survival")] };
+    let uplift = [("treatment", "uplift"), ("control", "uplift")];
+    let misplaced = events.iter().chain(amounts).chain(survival).chain(&uplift).find(|(key, _)| table.has(key));
+    match misplaced {
+        Some(&(key, kinds)) => Err(TaskError::NotForKind { line: table.line(key), key, kinds, kind }),
+        None => Ok(()),
+    }
+}
+
+fn read_positive(table: &Section<'_>, kind: TaskKind) -> Result<Vec<String>, TaskError> {
+    let missing = || table.missing("positive", "the label that means it happened");
+    match kind {
+        TaskKind::Ltv | TaskKind::Engagement => Ok(Vec::new()),
+        TaskKind::Churn => Ok(vec![table.scalar_text("positive")?.ok_or_else(missing)?]),
+        TaskKind::Survival if table.is_list("positive") => {
+            let causes = table.texts("positive")?.unwrap_or_default();
+            let repeated = causes.iter().enumerate().find(|(at, cause)| causes[..*at].contains(cause));
+            match repeated {
+                _ if causes.is_empty() => Err(table.bad("positive", "at least one label", "an empty list")),
+                Some((_, cause)) => Err(table.bad("positive", "each label once", &format!("`{}` twice", shorten(cause)))),
+                None => Ok(causes),
+            }
+        }
+        TaskKind::Survival => Ok(vec![table.scalar_text("positive")?.ok_or_else(missing)?]),
+    }
+}
+
+/// Days in the units of durations, with the ending that names of columns give them.
+const UNITS: [(&str, &str, f64); 4] =
+    [("days", "day", 1.0), ("weeks", "week", 7.0), ("months", "month", 365.25 / 12.0), ("years", "year", 365.25)];
+
+fn read_duration(table: &Section<'_>, kind: TaskKind) -> Result<Option<DurationSpec>, TaskError> {
+    if kind != TaskKind::Survival {
+        return Ok(None);
+    }
+    let meaning = "the column with the time until it happened, or until the end of the observation";
+    let column = table.required_text("duration", meaning)?;
+    let unit = table.word("duration_unit", &UNITS.map(|(name, _, _)| name))?;
+    let words = column.to_lowercase();
+    // The column's own name says it where the task does not; a bare number is days.
+    let of_unit = UNITS.iter().find(|(name, word, _)| unit.map_or_else(|| words.contains(word), |unit| unit == *name));
+    Ok(Some(DurationSpec { column, unit_days: of_unit.map_or(1.0, |(_, _, days)| *days) }))
 }
 
 /// A column has one part to play; only the entity may be the group as well.
 fn check_roles(table: &Section<'_>, roles: &TableRoles) -> Result<(), TaskError> {
     let mut taken: Vec<(&str, &str)> = vec![("target", &roles.target)];
     let optional = [("entity", &roles.entity), ("observed_at", &roles.observed_at), ("group", &roles.group)];
+    let duration = roles.duration.iter().map(|duration| ("duration", duration.column.as_str()));
     let named = optional.iter().filter_map(|(key, column)| column.as_deref().map(|column| (*key, column)));
-    for (key, column) in named.chain(roles.exclude.iter().map(|column| ("exclude", column.as_str()))) {
+    for (key, column) in named.chain(duration).chain(roles.exclude.iter().map(|column| ("exclude", column.as_str()))) {
         let clash = taken.iter().find(|(other, known)| *known == column && !(key == "group" && *other == "entity"));
         if let Some((other, _)) = clash {
             let message = format!("column `{column}` stands as `{key}` and as `{other}` in [table]; it can be one of them only");
@@ -247,7 +321,23 @@ fn check_roles(table: &Section<'_>, roles: &TableRoles) -> Result<(), TaskError>
         }
         taken.push((key, column));
     }
+    if roles.past.as_ref() == Some(&roles.target) {
+        let message = format!(
+            "column `{}` stands as `past` and as `target` in [table]: the target comes after the observation",
+            roles.target
+        );
+        return Err(TaskError::Contradiction { line: table.line("past"), message });
+    }
     Ok(())
+}
+
+/// Only what a model or its splits use can be allowed.
+fn check_allowed(table: &Section<'_>, roles: &TableRoles) -> Result<(), TaskError> {
+    let unused = |column: &&String| **column == roles.target || roles.exclude.contains(column);
+    let Some(column) = roles.allow.iter().find(unused) else { return Ok(()) };
+    let other = if *column == roles.target { "target" } else { "exclude" };
+    let message = format!("column `{column}` stands as `{other}` and as `allow` in [table]; it can be one of them only");
+    Err(TaskError::Contradiction { line: table.line("allow"), message })
 }
 
 fn read_columns(columns: Option<&Section<'_>>, roles: &TableRoles) -> Result<BTreeMap<String, ColumnHint>, TaskError> {

@@ -45,6 +45,11 @@ impl<'f> Section<'f> {
         self.value(key).is_some()
     }
 
+    /// Whether a list stands at the key.
+    pub(crate) fn is_list(&self, key: &str) -> bool {
+        matches!(self.value(key), Some(DeValue::Array(_)))
+    }
+
     /// The line of a key, from 1.
     pub(crate) fn line(&self, key: &str) -> usize {
         let entry = self.table.keys().find(|known| known.get_ref() == key);

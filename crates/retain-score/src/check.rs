@@ -1,8 +1,13 @@
 //! The gate through which untrusted models pass: after it, the engine indexes without a further check.
 
-use retain_core::{ColumnKind, FeatureSchema};
+use retain_core::{ColumnKind, FeatureSchema, FeatureSpec, SchemaError};
 
-use crate::model::{MarginModel, Model, ModelError, Node, NodeKind, Shape, Term, Test, Tree, limits};
+use crate::model::{
+    HazardModel, Head, Interval, MarginModel, Model, ModelError, Node, NodeKind, Shape, Term, Test, Tree, ValueHead, limits,
+};
+
+/// The name of the number behind the features of a hazard; names of columns do not begin with a blank.
+const PERIOD: &str = " period";
 
 /// Children's covers may miss their parent's by this share: sums of many weights round.
 const COVER_TOLERANCE: f64 = 1e-6;
@@ -13,9 +18,91 @@ impl Model {
     /// # Errors
     /// [`ModelError`] names the first thing that is not.
     pub fn check(&self, schema: &FeatureSchema) -> Result<(), ModelError> {
+        match self {
+            Self::Event(head) => head.check(schema),
+            Self::Hazard(hazard) => check_hazard(hazard, schema),
+            Self::Amount(amount) => {
+                amount.occurrence.check(schema)?;
+                amount.value.check(schema)?;
+                amount.decline.iter().try_for_each(|head| head.check(schema))
+            }
+        }
+    }
+}
+
+impl Head {
+    fn check(&self, schema: &FeatureSchema) -> Result<(), ModelError> {
         self.margin.check(schema)?;
         self.calibrator.check()
     }
+}
+
+fn check_hazard(model: &HazardModel, schema: &FeatureSchema) -> Result<(), ModelError> {
+    let mismatch = |what| Err(ModelError::Mismatch { place: "hazard".to_owned(), what });
+    at_most("periods", model.period_ends.len(), limits::MAX_PERIODS)?;
+    at_most("causes", model.causes.len(), limits::MAX_CAUSES)?;
+    let Some(&last) = model.period_ends.last() else { return mismatch("there should be at least one period") };
+    if !rises(&model.period_ends) || model.period_ends[0] <= 0.0 {
+        return mismatch("the ends of the periods should be finite, above 0 and rise strictly");
+    }
+    if !(model.horizon_days > 0.0 && model.horizon_days <= last) {
+        return mismatch("the horizon should lie above 0 and not after the last period");
+    }
+    if model.causes.is_empty() {
+        return mismatch("there should be at least one cause");
+    }
+    let schema = with_period(schema).map_err(|_| ModelError::Mismatch {
+        place: "hazard".to_owned(),
+        what: "a feature has the name that stands for the period",
+    })?;
+    model.causes.iter().try_for_each(|cause| cause.hazard.check(&schema))
+}
+
+/// The schema of a hazard's rows: the features, and behind them the position of the period.
+///
+/// # Errors
+/// [`SchemaError`] when a feature has the period's name.
+pub fn with_period(schema: &FeatureSchema) -> Result<FeatureSchema, SchemaError> {
+    let mut extended = schema.clone();
+    extended.features.push(FeatureSpec::new(PERIOD, ColumnKind::Number));
+    extended.indexed()
+}
+
+impl ValueHead {
+    fn check(&self, schema: &FeatureSchema) -> Result<(), ModelError> {
+        self.margin.check(schema)?;
+        self.spread.iter().try_for_each(|spread| spread.check(schema))?;
+        self.calibrator.check()?;
+        finite(|| "value".to_owned(), "occurrence_weight", self.occurrence_weight)?;
+        if self.occurrence_weight < 0.0 {
+            return Err(ModelError::Mismatch {
+                place: "value".to_owned(),
+                what: "the weight of the occurrence should not be negative",
+            });
+        }
+        self.interval.iter().try_for_each(Interval::check)
+    }
+}
+
+impl Interval {
+    fn check(&self) -> Result<(), ModelError> {
+        let mismatch = |what| Err(ModelError::Mismatch { place: "interval".to_owned(), what });
+        at_most("bins", self.low.len(), limits::MAX_BINS)?;
+        if self.low.len() != self.borders.len() + 1 || self.high.len() != self.low.len() {
+            return mismatch("there should be one bin more than borders");
+        }
+        if !rises(&self.borders) {
+            return mismatch("the borders should be finite and rise strictly");
+        }
+        if self.low.iter().zip(&self.high).any(|(low, high)| !(low.is_finite() && high.is_finite() && low <= high)) {
+            return mismatch("the limits should be finite, the lower not above the upper");
+        }
+        Ok(())
+    }
+}
+
+fn rises(values: &[f64]) -> bool {
+    values.iter().all(|value| value.is_finite()) && values.windows(2).all(|pair| pair[0] < pair[1])
 }
 
 impl MarginModel {

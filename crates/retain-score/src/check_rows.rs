@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use retain_core::{Day, FeatureSchema, FeatureValue};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Engine;
 use crate::model::{Model, ModelError};
+use crate::predictor::Predictor;
 
 /// Rows with their expected outputs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,10 +27,13 @@ pub struct CheckRow {
     /// Day of observation in days since 1970-01-01, where the schema has dates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<f64>,
-    /// Log-odds before calibration, to the last bit.
+    /// Margin before calibration, to the last bit.
     pub margin: f64,
     /// Probability, to the last bit.
     pub probability: f64,
+    /// Expected amount, to the last bit; only of amounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_value: Option<f64>,
 }
 
 /// A JSON value of a feature.
@@ -115,16 +118,17 @@ impl CheckRows {
     /// # Errors
     /// [`CheckRowError`] names the first row that does not give its answer.
     pub fn verify(&self, schema: &FeatureSchema, model: &Model) -> Result<(), CheckRowError> {
-        model.check(schema)?;
-        let engine = Engine::new(&model.margin, schema)?;
+        let predictor = Predictor::new(model, schema)?;
         if self.rows.is_empty() {
             return Err(CheckRowError::Empty);
         }
         for (position, check_row) in self.rows.iter().enumerate() {
             let row = check_row.encode(schema).map_err(|(feature, what)| CheckRowError::Row { row: position, feature, what })?;
-            let margin = engine.margin(&row);
-            same_bits(position, "margin", check_row.margin, margin)?;
-            same_bits(position, "probability", check_row.probability, model.calibrator.probability(margin))?;
+            let found = predictor.predict(&row);
+            same_bits(position, "margin", check_row.margin, found.margin)?;
+            same_bits(position, "probability", check_row.probability, found.probability)?;
+            let expected = |value: Option<f64>| value.unwrap_or(f64::NAN);
+            same_bits(position, "expected value", expected(check_row.expected_value), expected(found.expected_value))?;
         }
         Ok(())
     }

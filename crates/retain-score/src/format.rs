@@ -1,7 +1,14 @@
-//! `model.bin`: the model's own format, little-endian, version 1.
+//! `model.bin`: the model's own format, little-endian, version 2.
 //!
 //! ```text
-//! file       = magic "RETAINMB", version u32, n_features u32, margin, calibrator, end of file
+//! file       = magic "RETAINMB", version u32, n_features u32, model, end of file
+//! model      = 0 u8, head | 1 u8, hazard | 2 u8, amount                          (version 1: head)
+//! head       = margin, calibrator
+//! hazard     = n_periods u32, end f64…, horizon f64, n_causes u32, cause…
+//! cause      = n_bytes u32, name in UTF-8, head
+//! amount     = head, value, has_decline u8, head if so
+//! value      = margin, occurrence_weight f64, has_spread u8, margin if so, calibrator, has_interval u8, interval if so
+//! interval   = n_bins u32, border f64 × (n_bins − 1), low f64 × n_bins, high f64 × n_bins
 //! margin     = intercept f64, n_terms u32, term…, n_trees u32, tree…
 //! term       = feature_idx u32, mean f64, shape
 //! shape      = 0 u8, low f64, high f64, log u8, center f64, scale f64, linear f64, quadratic f64, missing f64
@@ -12,18 +19,26 @@
 //!            | 2 u8, cover f64, split, n_categories u32, category u32…
 //! split      = feature_idx u32, missing_left u8, left u32, right u32
 //! calibrator = 0 u8 | 1 u8, slope f64, intercept f64 | 2 u8, n u32, margin f64 × n, log_odds f64 × n
+//!            | 3 u8, rise f64, fall f64, intercept f64
 //! ```
 //!
 //! A count is believed only as far as the bytes that are left could hold it, so a hostile file cannot ask for memory that it did
 //! not bring. Decoding checks the syntax; [`Model::check`] checks the meaning.
 
 use crate::calibrate::Calibrator;
-use crate::model::{MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree, limits};
+use crate::model::{
+    AmountModel, Cause, HazardModel, Head, Interval, MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree, ValueHead,
+    limits,
+};
 
 const MAGIC: &[u8; 8] = b"RETAINMB";
 
 /// The version this build writes, and the newest it reads.
-pub const MODEL_FORMAT_VERSION: u32 = 1;
+pub const MODEL_FORMAT_VERSION: u32 = 2;
+/// The first version: one head and nothing before it.
+const HEAD_ONLY_VERSION: u32 = 1;
+/// Longest name of a cause, in bytes.
+const MAX_NAME_BYTES: usize = 10_000;
 
 /// What is wrong with the bytes of a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,19 +104,24 @@ impl Model {
     ///
     /// `n_features` is stored so that a model is never read with another schema.
     pub fn encode(&self, n_features: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64 + self.margin.trees.iter().map(|tree| tree.nodes.len() * 40).sum::<usize>());
+        let mut out = Vec::new();
         out.extend_from_slice(MAGIC);
         put_u32(&mut out, MODEL_FORMAT_VERSION);
         put_count(&mut out, n_features);
-        put_f64(&mut out, self.margin.intercept);
-        put_count(&mut out, self.margin.terms.len());
-        self.margin.terms.iter().for_each(|term| put_term(&mut out, term));
-        put_count(&mut out, self.margin.trees.len());
-        for tree in &self.margin.trees {
-            put_count(&mut out, tree.nodes.len());
-            tree.nodes.iter().for_each(|node| put_node(&mut out, node));
+        match self {
+            Self::Event(head) => {
+                out.push(0);
+                put_head(&mut out, head);
+            }
+            Self::Hazard(hazard) => {
+                out.push(1);
+                put_hazard(&mut out, hazard);
+            }
+            Self::Amount(amount) => {
+                out.push(2);
+                put_amount(&mut out, amount);
+            }
         }
-        put_calibrator(&mut out, &self.calibrator);
         out
     }
 
@@ -117,21 +137,16 @@ impl Model {
             return Err(FormatError::Magic);
         }
         let found = reader.u32("the format version")?;
-        if found != MODEL_FORMAT_VERSION {
+        if !(HEAD_ONLY_VERSION..=MODEL_FORMAT_VERSION).contains(&found) {
             return Err(FormatError::Newer { found, supported: MODEL_FORMAT_VERSION });
         }
         let n_features = reader.u32("the number of features")? as usize;
-        let intercept = reader.f64("the intercept")?;
-        let n_terms = reader.count("terms", 21, limits::MAX_FEATURES)?;
-        let terms = (0..n_terms).map(|_| reader.term()).collect::<Result<_, _>>()?;
-        let n_trees = reader.count("trees", 21, limits::MAX_TREES)?;
-        let trees = (0..n_trees).map(|_| reader.tree()).collect::<Result<_, _>>()?;
-        let calibrator = reader.calibrator()?;
+        let model = if found == HEAD_ONLY_VERSION { Self::Event(reader.head()?) } else { reader.model()? };
         let left = reader.left();
         if left > 0 {
             return Err(FormatError::Trailing { offset: reader.offset, left });
         }
-        Ok((Self { margin: MarginModel { intercept, terms, trees }, calibrator }, n_features))
+        Ok((model, n_features))
     }
 }
 
@@ -151,6 +166,55 @@ fn put_f64(out: &mut Vec<u8>, number: f64) {
 fn put_f64s<'a>(out: &mut Vec<u8>, numbers: impl IntoIterator<Item = &'a f64>) {
     for &number in numbers {
         put_f64(out, number);
+    }
+}
+
+fn put_head(out: &mut Vec<u8>, head: &Head) {
+    put_margin(out, &head.margin);
+    put_calibrator(out, &head.calibrator);
+}
+
+fn put_margin(out: &mut Vec<u8>, margin: &MarginModel) {
+    out.reserve(64 + margin.trees.iter().map(|tree| tree.nodes.len() * 40).sum::<usize>());
+    put_f64(out, margin.intercept);
+    put_count(out, margin.terms.len());
+    margin.terms.iter().for_each(|term| put_term(out, term));
+    put_count(out, margin.trees.len());
+    for tree in &margin.trees {
+        put_count(out, tree.nodes.len());
+        tree.nodes.iter().for_each(|node| put_node(out, node));
+    }
+}
+
+fn put_hazard(out: &mut Vec<u8>, hazard: &HazardModel) {
+    put_count(out, hazard.period_ends.len());
+    put_f64s(out, &hazard.period_ends);
+    put_f64(out, hazard.horizon_days);
+    put_count(out, hazard.causes.len());
+    for cause in &hazard.causes {
+        put_count(out, cause.name.len());
+        out.extend_from_slice(cause.name.as_bytes());
+        put_head(out, &cause.hazard);
+    }
+}
+
+fn put_amount(out: &mut Vec<u8>, amount: &AmountModel) {
+    put_head(out, &amount.occurrence);
+    put_value(out, &amount.value);
+    out.push(u8::from(amount.decline.is_some()));
+    amount.decline.iter().for_each(|head| put_head(out, head));
+}
+
+fn put_value(out: &mut Vec<u8>, value: &ValueHead) {
+    put_margin(out, &value.margin);
+    put_f64(out, value.occurrence_weight);
+    out.push(u8::from(value.spread.is_some()));
+    value.spread.iter().for_each(|spread| put_margin(out, spread));
+    put_calibrator(out, &value.calibrator);
+    out.push(u8::from(value.interval.is_some()));
+    if let Some(interval) = &value.interval {
+        put_count(out, interval.low.len());
+        put_f64s(out, interval.borders.iter().chain(&interval.low).chain(&interval.high));
     }
 }
 
@@ -208,6 +272,10 @@ fn put_calibrator(out: &mut Vec<u8>, calibrator: &Calibrator) {
             out.push(1);
             put_f64(out, *slope);
             put_f64(out, *intercept);
+        }
+        Calibrator::Beta { rise, fall, intercept } => {
+            out.push(3);
+            put_f64s(out, [rise, fall, intercept]);
         }
         Calibrator::Isotonic { margins, log_odds } => {
             out.push(2);
@@ -281,6 +349,68 @@ impl<'a> Reader<'a> {
         (0..n).map(|_| self.f64(what)).collect()
     }
 
+    fn model(&mut self) -> Result<Model, FormatError> {
+        let offset = self.offset;
+        match self.u8("the model's form")? {
+            0 => Ok(Model::Event(self.head()?)),
+            1 => Ok(Model::Hazard(self.hazard()?)),
+            2 => Ok(Model::Amount(self.amount()?)),
+            found => Err(FormatError::Tag { offset, what: "the model's form", expected: "0, 1, 2", found }),
+        }
+    }
+
+    fn head(&mut self) -> Result<Head, FormatError> {
+        Ok(Head { margin: self.margin()?, calibrator: self.calibrator()? })
+    }
+
+    fn margin(&mut self) -> Result<MarginModel, FormatError> {
+        let intercept = self.f64("the intercept")?;
+        let n_terms = self.count("terms", 21, limits::MAX_FEATURES)?;
+        let terms = (0..n_terms).map(|_| self.term()).collect::<Result<_, _>>()?;
+        let n_trees = self.count("trees", 21, limits::MAX_TREES)?;
+        let trees = (0..n_trees).map(|_| self.tree()).collect::<Result<_, _>>()?;
+        Ok(MarginModel { intercept, terms, trees })
+    }
+
+    fn hazard(&mut self) -> Result<HazardModel, FormatError> {
+        let n_periods = self.count("periods", 8, limits::MAX_PERIODS)?;
+        let period_ends = self.f64s(n_periods, "the end of a period")?;
+        let horizon_days = self.f64("the horizon")?;
+        let n_causes = self.count("causes", 20, limits::MAX_CAUSES)?;
+        let causes = (0..n_causes).map(|_| Ok(Cause { name: self.name()?, hazard: self.head()? }));
+        Ok(HazardModel { period_ends, horizon_days, causes: causes.collect::<Result<_, _>>()? })
+    }
+
+    fn name(&mut self) -> Result<String, FormatError> {
+        let n_bytes = self.count("bytes of a name", 1, MAX_NAME_BYTES)?;
+        let bytes = self.take(n_bytes, "a name")?;
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    fn amount(&mut self) -> Result<AmountModel, FormatError> {
+        let (occurrence, value) = (self.head()?, self.value()?);
+        let decline = if self.flag("has_decline")? { Some(self.head()?) } else { None };
+        Ok(AmountModel { occurrence, value, decline })
+    }
+
+    fn value(&mut self) -> Result<ValueHead, FormatError> {
+        let margin = self.margin()?;
+        let occurrence_weight = self.f64("the weight of the occurrence")?;
+        let spread = if self.flag("has_spread")? { Some(self.margin()?) } else { None };
+        let calibrator = self.calibrator()?;
+        let interval = if self.flag("has_interval")? { Some(self.interval()?) } else { None };
+        Ok(ValueHead { margin, occurrence_weight, spread, calibrator, interval })
+    }
+
+    fn interval(&mut self) -> Result<Interval, FormatError> {
+        let n_bins = self.count("bins of the interval", 16, limits::MAX_BINS)?;
+        Ok(Interval {
+            borders: self.f64s(n_bins.saturating_sub(1), "a border")?,
+            low: self.f64s(n_bins, "a lower limit")?,
+            high: self.f64s(n_bins, "an upper limit")?,
+        })
+    }
+
     fn term(&mut self) -> Result<Term, FormatError> {
         let feature_idx = self.u32("a term's feature")?;
         let mean = self.f64("a term's mean")?;
@@ -343,7 +473,8 @@ impl<'a> Reader<'a> {
                 let margins = self.f64s(n_points, "a margin")?;
                 Ok(Calibrator::Isotonic { margins, log_odds: self.f64s(n_points, "log-odds")? })
             }
-            found => Err(FormatError::Tag { offset, what: "the calibrator's kind", expected: "0, 1, 2", found }),
+            3 => Ok(Calibrator::Beta { rise: self.f64("rise")?, fall: self.f64("fall")?, intercept: self.f64("the shift")? }),
+            found => Err(FormatError::Tag { offset, what: "the calibrator's kind", expected: "0, 1, 2, 3", found }),
         }
     }
 }

@@ -15,16 +15,22 @@ mod explain;
 mod format;
 mod manifest;
 mod model;
+mod predictor;
 mod registry;
 mod scorer;
 
 pub use bundle::{Bundle, BundleError, FILES, MANIFEST, sha256};
-pub use calibrate::{Calibrator, sigmoid};
+pub use calibrate::{Calibrator, sigmoid, softplus};
+pub use check::with_period;
 pub use check_rows::{CheckRow, CheckRowError, CheckRows, CheckValue};
 pub use engine::Engine;
 pub use explain::Explanation;
 pub use format::{FormatError, MODEL_FORMAT_VERSION};
 pub use manifest::{BUNDLE_FORMAT_VERSION, Band, Bands, DateRange, Manifest};
-pub use model::{MarginModel, Model, ModelError, Node, NodeKind, Shape, Term, Test, Tree, limits};
+pub use model::{
+    AmountModel, Cause, HazardModel, Head, Interval, MarginModel, Model, ModelError, Node, NodeKind, Shape, Term, Test, Tree,
+    ValueHead, limits,
+};
+pub use predictor::{Prediction, Predictor, SurvivalCurve};
 pub use registry::{Aliases, Published, Registry, RegistryError, VersionInfo};
-pub use scorer::{Prediction, Scorer};
+pub use scorer::Scorer;

@@ -6,7 +6,7 @@ use retain_core::{Day, ModelName, TaskKind};
 use serde::{Deserialize, Serialize};
 
 /// The bundle format this build writes, and the newest it reads.
-pub const BUNDLE_FORMAT_VERSION: u32 = 1;
+pub const BUNDLE_FORMAT_VERSION: u32 = 2;
 
 /// What a bundle is and how it came to be. Holds no time of day: the same table, task and seed give the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,13 +31,13 @@ pub struct Manifest {
     pub learner: String,
     /// Its settings.
     pub configuration: String,
-    /// How margins become probabilities: `none`, `sigmoid` or `isotonic`.
+    /// How margins become probabilities: `none`, `sigmoid`, `beta` or `isotonic`.
     pub calibrator: String,
     /// How the model was validated, in words.
     pub validation: String,
     /// Rows it was fitted on.
     pub n_rows: u64,
-    /// Of which positive.
+    /// Of which positive: it happened, or the amount is above 0.
     pub n_positives: u64,
     /// Distinct customers among them.
     pub n_customers: u64,
@@ -47,6 +47,9 @@ pub struct Manifest {
     /// Tables whose features are dates but which do not say when they were known: the day that dates are counted to, in days since 1970-01-01.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference_day: Option<f64>,
+    /// Amounts: the currency they are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
     /// Where the bands begin.
     pub bands: Bands,
     /// SHA-256 of the training table's bytes.

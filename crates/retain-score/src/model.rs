@@ -1,4 +1,5 @@
-//! What a learner hands over and a bundle holds: one margin made of an intercept, additive terms and trees, and a calibrator.
+//! What learners hand over and a bundle holds: margins made of an intercept, additive terms and trees, calibrators, and how they answer
+//! together.
 //!
 //! Every learner compiles into a [`MarginModel`]: a logistic regression has terms and no trees, a forest or a boosted model has
 //! trees and no terms, boosting on top of a logistic margin has both, a blend has the scaled parts of its members. So there is
@@ -7,13 +8,87 @@
 
 use crate::calibrate::Calibrator;
 
-/// A learned model: log-odds from features, then a probability from log-odds.
+/// A learned model, by what it answers.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Model {
+pub enum Model {
+    /// Whether it happens within the horizon.
+    Event(Head),
+    /// When it happens.
+    Hazard(HazardModel),
+    /// How much comes within the horizon.
+    Amount(AmountModel),
+}
+
+/// A margin and what it means: log-odds from features, then a probability from log-odds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
     /// Features to margin.
     pub margin: MarginModel,
     /// Margin to probability.
     pub calibrator: Calibrator,
+}
+
+/// The chance of leaving in each period for a customer who has come that far: a discrete-time hazard.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HazardModel {
+    /// Where the periods end, in days from the start of the duration: rising, above 0, at most [`limits::MAX_PERIODS`].
+    pub period_ends: Vec<f64>,
+    /// The day up to which [`crate::Prediction::probability`] counts, above 0 and not after the last period.
+    pub horizon_days: f64,
+    /// The ways of leaving, at least one. Their margins read one number behind the features of the schema: the position of the
+    /// period, counted from 0.
+    pub causes: Vec<Cause>,
+}
+
+/// One way of leaving.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cause {
+    /// Its name: the target's value.
+    pub name: String,
+    /// The chance of leaving this way within a period.
+    pub hazard: Head,
+}
+
+/// The chance of any amount, and how much is expected.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AmountModel {
+    /// The chance that the amount is above 0.
+    pub occurrence: Head,
+    /// The expected amount.
+    pub value: ValueHead,
+    /// The chance that the amount falls to half of what it was, or less; only where the task names what it was.
+    pub decline: Option<Head>,
+}
+
+/// An expected amount: `exp(calibrate(margin + occurrence_weight · ln(occurrence) + exp(spread)))`.
+///
+/// A model of the mean has a weight of 0 and no spread; a hurdle has the weight 1, its margin is the log of the mean among amounts
+/// above 0; a zero-inflated log-normal has the spread `ln(σ² / 2)` too; a blend in the logarithm has weights in between.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValueHead {
+    /// Features to the log of the amount.
+    pub margin: MarginModel,
+    /// How much of the log chance of any amount is added, from 0.
+    pub occurrence_weight: f64,
+    /// Features to the log of what the spread of amounts adds to the log of their mean.
+    pub spread: Option<MarginModel>,
+    /// From the log that the parts give to the log of the expected amount.
+    pub calibrator: Calibrator,
+    /// Within which limits the amount will lie.
+    pub interval: Option<Interval>,
+}
+
+/// Limits of the amount, by the size of the expected amount; on the scale `ln(1 + amount)`.
+///
+/// Split conformal prediction in bins of the prediction: Vovk et al. (2005), Lei et al. (2018).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Interval {
+    /// Expected amounts at which the bins change, rising; one fewer than bins.
+    pub borders: Vec<f64>,
+    /// What is added to `ln(1 + expected)` for the lower limit, by bin.
+    pub low: Vec<f64>,
+    /// What is added for the upper limit; not below `low`.
+    pub high: Vec<f64>,
 }
 
 /// A sum of parts, in log-odds: `intercept + Σ term(feature) + Σ tree(row)`.
@@ -133,6 +208,12 @@ pub mod limits {
     pub const MAX_FEATURES: usize = 100_000;
     /// Categories of one feature.
     pub const MAX_CATEGORIES: usize = 1_000_000;
+    /// Periods of a hazard.
+    pub const MAX_PERIODS: usize = 36;
+    /// Ways of leaving.
+    pub const MAX_CAUSES: usize = 20;
+    /// Bins of an interval.
+    pub const MAX_BINS: usize = 1_000;
 }
 
 /// What is wrong with a model.
@@ -187,6 +268,28 @@ pub enum ModelError {
         /// How many may be.
         limit: usize,
     },
+}
+
+impl Model {
+    /// The calibrator of what the model is for: the event, the hazard of the first cause, or the expected amount.
+    pub fn calibrator(&self) -> &Calibrator {
+        match self {
+            Self::Event(head) => &head.calibrator,
+            // The check of a model asks for a cause.
+            Self::Hazard(hazard) => hazard.causes.first().map_or(&Calibrator::Identity, |cause| &cause.hazard.calibrator),
+            Self::Amount(amount) => &amount.value.calibrator,
+        }
+    }
+}
+
+impl Head {
+    /// The probability of one encoded row, read straight off the parts: the plain version of what [`crate::Predictor`] does.
+    ///
+    /// # Panics
+    /// When the model was not checked against the schema that encoded the row.
+    pub fn probability(&self, row: &[f64]) -> f64 {
+        self.calibrator.probability(self.margin.margin(row))
+    }
 }
 
 impl Tree {

@@ -5,28 +5,17 @@ use std::path::Path;
 use retain_core::{FeatureSchema, Rows};
 
 use crate::bundle::{Bundle, BundleError};
-use crate::calibrate::Calibrator;
-use crate::engine::Engine;
 use crate::explain::Explanation;
 use crate::manifest::{Band, Manifest};
 use crate::model::{Model, ModelError};
+use crate::predictor::{Prediction, Predictor, SurvivalCurve};
 
 /// A model ready to answer. Cheap to share behind an `Arc`; holds no lock and no buffer.
 #[derive(Debug, Clone)]
 pub struct Scorer {
     manifest: Manifest,
     schema: FeatureSchema,
-    engine: Engine,
-    calibrator: Calibrator,
-}
-
-/// The answer for one row.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Prediction {
-    /// Log-odds before calibration.
-    pub margin: f64,
-    /// Calibrated probability that it happens within the horizon, within `[0, 1]`.
-    pub probability: f64,
+    predictor: Predictor,
 }
 
 impl Scorer {
@@ -45,9 +34,8 @@ impl Scorer {
     /// # Errors
     /// [`ModelError`] when the model does not hold together or does not fit the schema.
     pub fn new(manifest: Manifest, schema: FeatureSchema, model: &Model) -> Result<Self, ModelError> {
-        model.check(&schema)?;
-        let engine = Engine::new(&model.margin, &schema)?;
-        Ok(Self { manifest, schema, engine, calibrator: model.calibrator.clone() })
+        let predictor = Predictor::new(model, &schema)?;
+        Ok(Self { manifest, schema, predictor })
     }
 
     /// What the model is.
@@ -62,7 +50,7 @@ impl Scorer {
 
     /// Trees in the model.
     pub fn n_trees(&self) -> usize {
-        self.engine.n_trees()
+        self.predictor.n_trees()
     }
 
     /// Scores one encoded row.
@@ -70,8 +58,7 @@ impl Scorer {
     /// # Panics
     /// When `row` does not have one number per feature of the schema.
     pub fn predict(&self, row: &[f64]) -> Prediction {
-        let margin = self.engine.margin(row);
-        Prediction { margin, probability: self.calibrator.probability(margin) }
+        self.predictor.predict(row)
     }
 
     /// Scores rows in order, each with the same bits as [`Scorer::predict`] alone; `predictions` is cleared first.
@@ -83,17 +70,25 @@ impl Scorer {
         predictions.extend(rows.in_order().map(|row| self.predict(row)));
     }
 
-    /// Explains one encoded row: contributions in log-odds that sum with the base margin to the margin.
+    /// Explains one encoded row, see [`Predictor::explain`].
     ///
     /// # Panics
     /// When `row` does not have one number per feature of the schema.
     pub fn explain(&self, row: &[f64]) -> Explanation {
-        self.engine.explain(row)
+        self.predictor.explain(row)
     }
 
-    /// The probability that a margin stands for.
-    pub fn probability(&self, margin: f64) -> f64 {
-        self.calibrator.probability(margin)
+    /// The curve of one encoded row, see [`Predictor::survival`].
+    ///
+    /// # Panics
+    /// When `row` does not have one number per feature of the schema.
+    pub fn survival(&self, row: &[f64], elapsed_days: f64) -> Option<SurvivalCurve> {
+        self.predictor.survival(row, elapsed_days)
+    }
+
+    /// The model without its manifest.
+    pub fn predictor(&self) -> &Predictor {
+        &self.predictor
     }
 
     /// The band of a probability.

@@ -160,6 +160,9 @@ fn warning(feature: &FeatureSpec, note: ValueNote, value: FeatureValue<'_>, enco
 pub(crate) fn model_version(manifest: &Manifest) -> v1::ModelVersion {
     let kind = match manifest.kind {
         TaskKind::Churn => v1::ModelKind::Churn,
+        TaskKind::Survival => v1::ModelKind::Survival,
+        TaskKind::Ltv => v1::ModelKind::Ltv,
+        TaskKind::Engagement => v1::ModelKind::Engagement,
     };
     v1::ModelVersion {
         name: manifest.name.to_string(),
@@ -180,7 +183,7 @@ fn band(band: Band) -> v1::Band {
 
 /// Scores one encoded customer, with as many reasons as asked for.
 pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32) -> v1::Prediction {
-    let Prediction { margin, probability } = model.scorer.predict(&row.values);
+    let Prediction { margin, probability, expected_value, limits, decline } = model.scorer.predict(&row.values);
     let explanation = (top_k_reasons > 0).then(|| model.scorer.explain(&row.values));
     let reasons = explanation.as_ref().map(|explanation| {
         let adds_something = |&feature_idx: &usize| explanation.contributions[feature_idx] != 0.0;
@@ -195,12 +198,16 @@ pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32) ->
         base_margin: explanation.as_ref().map(|explanation| explanation.base_margin),
         reasons: reasons.unwrap_or_default(),
         warnings: row.warnings,
+        expected_value,
+        low: limits.map(|(low, _)| low),
+        high: limits.map(|(_, high)| high),
+        decline_probability: decline,
     }
 }
 
 /// Explains one encoded customer in full.
 pub(crate) fn explain(model: &LiveModel, row: EncodedRow, customer_id: String) -> v1::ExplainResponse {
-    let Prediction { margin, probability } = model.scorer.predict(&row.values);
+    let Prediction { margin, probability, .. } = model.scorer.predict(&row.values);
     let explanation = model.scorer.explain(&row.values);
     let order = explanation.top(explanation.contributions.len());
     v1::ExplainResponse {

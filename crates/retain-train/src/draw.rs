@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use retain_core::{ColumnKind, Day, FeatureSpec};
 use retain_data::Dataset;
-use retain_score::{CheckRow, CheckRows, CheckValue, Engine, Model, ModelError};
+use retain_score::{CheckRow, CheckRows, CheckValue, Model, ModelError, Predictor};
 
 use crate::reference::sorted_present;
 
@@ -25,7 +25,7 @@ pub(crate) fn draw_check_rows(
     observed: Option<Day>,
     seed: u64,
 ) -> Result<CheckRows, ModelError> {
-    let engine = Engine::new(&model.margin, &dataset.schema)?;
+    let predictor = Predictor::new(model, &dataset.schema)?;
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let quantiles: Vec<Vec<f64>> = dataset.columns.iter().map(|column| quantiles(column)).collect();
     let observed = if dataset.schema.has_dates() { Some(observed.unwrap_or(Day::from_days(0.0))) } else { None };
@@ -34,10 +34,12 @@ pub(crate) fn draw_check_rows(
         let features: BTreeMap<String, CheckValue> = features
             .filter_map(|(feature, quantiles)| Some((feature.name.clone(), draw_value(feature, quantiles, observed, &mut rng)?)))
             .collect();
-        let mut row = CheckRow { features, observed: observed.map(Day::days), margin: 0.0, probability: 0.0 };
+        let mut row =
+            CheckRow { features, observed: observed.map(Day::days), margin: 0.0, probability: 0.0, expected_value: None };
         let encoded = row.encode(&dataset.schema).unwrap_or_else(|_| vec![f64::NAN; dataset.n_features()]);
-        row.margin = engine.margin(&encoded);
-        row.probability = model.calibrator.probability(row.margin);
+        let prediction = predictor.predict(&encoded);
+        (row.margin, row.probability, row.expected_value) =
+            (prediction.margin, prediction.probability, prediction.expected_value);
         row
     });
     Ok(CheckRows { rows: rows.collect() })

@@ -5,7 +5,7 @@ use retain_eval::{
     BootstrapOptions, CalibrationBin, EvalError, Evaluation, Labelled, Metric, ThresholdRow, calibration_table, evaluate,
     evaluate_base_rate, threshold_table,
 };
-use retain_score::{Engine, Model, ModelError};
+use retain_score::{Model, ModelError, Predictor};
 use serde::{Deserialize, Serialize};
 
 /// Rows whose contributions are averaged for the importance of features.
@@ -114,12 +114,12 @@ impl MetricsFile {
 
 /// Mean absolute contributions over rows spread evenly through the table.
 fn importance(dataset: &Dataset, model: &Model) -> Result<Vec<Importance>, ModelError> {
-    let engine = Engine::new(&model.margin, &dataset.schema)?;
+    let predictor = Predictor::new(model, &dataset.schema)?;
     let stride = dataset.n_rows().div_ceil(IMPORTANCE_ROWS).max(1);
     let rows = dataset.rows(&(0..dataset.n_rows()).step_by(stride).collect::<Vec<_>>());
     let mut sums = vec![0.0; dataset.n_features()];
     for row in rows.in_order() {
-        for (sum, contribution) in sums.iter_mut().zip(engine.explain(row).contributions) {
+        for (sum, contribution) in sums.iter_mut().zip(predictor.explain(row).contributions) {
             *sum += contribution.abs();
         }
     }

@@ -12,7 +12,7 @@ use rand_xoshiro::rand_core::SeedableRng;
 use retain_core::{Day, FeatureValue, Rows};
 use retain_data::RowReader;
 use retain_eval::ServingNumbers;
-use retain_score::{Bundle, CheckValue, Prediction, Scorer};
+use retain_score::{Bundle, CheckValue, Model, Prediction, Scorer};
 use serde_json::json;
 
 use crate::cli::Global;
@@ -259,8 +259,8 @@ pub(crate) fn serving_numbers(bundle: &Bundle) -> Result<ServingNumbers> {
     })
 }
 
-/// The largest difference between a check row's probability when the model was made and now: alone, in a batch, and read straight
-/// off the model's parts.
+/// The largest difference between a check row's probability when the model was made and now: alone, in a batch, and for the
+/// probability of an event read straight off the model's parts.
 fn parity(bundle: &Bundle, scorer: &Scorer) -> Result<f64> {
     let mut rows = scorer.schema().rows();
     for check_row in &bundle.check_rows.rows {
@@ -272,9 +272,10 @@ fn parity(bundle: &Bundle, scorer: &Scorer) -> Result<f64> {
     let mut batch = Vec::new();
     scorer.predict_rows(&rows, &mut batch);
     let differences = bundle.check_rows.rows.iter().zip(rows.in_order()).zip(&batch).map(|((check_row, row), in_batch)| {
-        let plain = scorer.probability(bundle.model.margin.margin(row));
-        let answers = [scorer.predict(row).probability, in_batch.probability, plain];
-        answers.iter().map(|answer| (answer - check_row.probability).abs()).fold(0.0, f64::max)
+        let alone = scorer.predict(row).probability;
+        // Other kinds of models have no plainer version than the one that scores.
+        let plain = if let Model::Event(head) = &bundle.model { head.probability(row) } else { alone };
+        [alone, in_batch.probability, plain].iter().map(|answer| (answer - check_row.probability).abs()).fold(0.0, f64::max)
     });
     Ok(differences.fold(0.0, f64::max))
 }

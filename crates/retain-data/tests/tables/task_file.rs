@@ -39,7 +39,7 @@ fn every_key_is_read() {
     let task = Task::parse(FULL).unwrap();
     assert_eq!((task.name.as_str(), task.horizon_days, task.lead_days), ("telco-churn", 30, 14));
     assert_eq!((task.table.entity.as_deref(), task.table.group.as_deref()), (Some("customerID"), Some("household")));
-    assert_eq!((task.table.target.as_str(), task.table.positive.as_str()), ("Churn", "Yes"));
+    assert_eq!((task.table.target.as_str(), task.table.positive[0].as_str()), ("Churn", "Yes"));
     assert_eq!((task.table.observed_at.as_deref(), task.table.exclude.len()), (Some("snapshot"), 1));
     let hint = &task.columns["TotalCharges"];
     assert_eq!((hint.kind, hint.monotone), (Some(ColumnKind::Number), Some(Monotone::Decreasing)));
@@ -54,7 +54,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(task.learners, ["logistic", "tree", "forest", "boosting"]);
     assert_eq!((task.budget_seconds, task.seed, task.lead_days), (120, 7, 0));
     assert!(task.table.entity.is_none() && task.columns.is_empty());
-    assert_eq!(Task::parse(&FULL.replace("\"Yes\"", "1")).unwrap().table.positive, "1");
+    assert_eq!(Task::parse(&FULL.replace("\"Yes\"", "1")).unwrap().table.positive, ["1"]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn mistakes_are_told_with_line_and_remedy() {
         ("horizon_days = 30", "horizon_days = 99999999999999999999", &["whole number from 1"]),
         ("lead_days = 14", "lead_days = -1", &["line 7", "`lead_days` in [task]", "found `-1`"]),
         ("\"telco-churn\"", "\"Telco churn\"", &["`name` in [task]", "`a-z`, `0-9` and `-`", "`Telco churn`"]),
-        ("\"churn\"", "\"uplift\"", &["line 4", "kind `uplift` are not built yet", "only `churn`"]),
+        ("\"churn\"", "\"uplift\"", &["line 4", "kind `uplift` are not built yet", "`ltv`"]),
         ("\"churn\"", "\"chrun\"", &["`churn` (did you mean that?)", "found `chrun`"]),
         ("group = ", "treatment = ", &["line 14", "`treatment` in [table] is for uplift tasks only"]),
         ("group = ", "control = ", &["uplift tasks only"]),

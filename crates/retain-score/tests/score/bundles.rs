@@ -4,7 +4,7 @@ use std::path::Path;
 
 use retain_core::{ModelName, TaskKind};
 use retain_score::{
-    BUNDLE_FORMAT_VERSION, Bands, Bundle, BundleError, CheckRow, CheckRows, CheckValue, Engine, FILES, Manifest, Scorer,
+    BUNDLE_FORMAT_VERSION, Bands, Bundle, BundleError, CheckRow, CheckRows, CheckValue, FILES, Manifest, Predictor, Scorer,
 };
 
 use crate::random::{model, random, row, schema};
@@ -14,11 +14,11 @@ pub fn bundle(name: &str, seed: u64) -> Bundle {
     let mut rng = random(seed);
     let schema = schema(5, &mut rng);
     let model = model(&schema, 6, 4, &mut rng);
-    let engine = Engine::new(&model.margin, &schema).unwrap();
+    let predictor = Predictor::new(&model, &schema).unwrap();
     let rows = (0..8)
         .map(|_| {
             let encoded = row(&schema, &mut rng);
-            let margin = engine.margin(&encoded);
+            let prediction = predictor.predict(&encoded);
             let values = schema.features.iter().zip(&encoded).filter(|(_, value)| !value.is_nan());
             let features = values.map(|(feature, &value)| {
                 let unseen = || "never seen".to_owned();
@@ -29,7 +29,13 @@ pub fn bundle(name: &str, seed: u64) -> Bundle {
                 };
                 (feature.name.clone(), value)
             });
-            CheckRow { features: features.collect(), observed: None, margin, probability: model.calibrator.probability(margin) }
+            CheckRow {
+                features: features.collect(),
+                observed: None,
+                margin: prediction.margin,
+                probability: prediction.probability,
+                expected_value: prediction.expected_value,
+            }
         })
         .collect();
     let manifest = Manifest {
@@ -43,13 +49,14 @@ pub fn bundle(name: &str, seed: u64) -> Bundle {
         seed,
         learner: "random".into(),
         configuration: String::new(),
-        calibrator: model.calibrator.name().into(),
+        calibrator: model.calibrator().name().into(),
         validation: "none".into(),
         n_rows: 500,
         n_positives: 100,
         n_customers: 500,
         observed: None,
         reference_day: None,
+        currency: None,
         bands: Bands { medium: 0.3, high: 0.6 },
         data_sha256: String::new(),
         schema_sha256: String::new(),
@@ -143,7 +150,7 @@ fn a_newer_bundle_is_named_whatever_else_it_holds() {
     let path = written(folder.path());
     fs::write(path.join("manifest.json"), br#"{"format_version": 7, "unheard_of": true}"#).unwrap();
     let error = Bundle::read(&path).unwrap_err();
-    assert!(matches!(error, BundleError::NewerFormat { found: 7, supported: 1, .. }), "{error}");
+    assert!(matches!(error, BundleError::NewerFormat { found: 7, supported: 2, .. }), "{error}");
 }
 
 /// Rewrites one file and its checksum, as somebody would who wants to be believed.

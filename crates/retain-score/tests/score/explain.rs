@@ -1,7 +1,7 @@
 use retain_core::FeatureSchema;
 use retain_score::{Engine, MarginModel, NodeKind, Tree};
 
-use crate::random::{model, random, row, schema, trees_only};
+use crate::random::{head, random, row, schema, trees_only};
 
 /// The value of a coalition: features inside it follow the row, the others go both ways in proportion to the covers.
 fn coalition_value(tree: &Tree, position: usize, row: &[f64], inside: u32) -> f64 {
@@ -66,7 +66,7 @@ fn contributions_and_base_margin_sum_to_the_margin() {
     for seed in 0..60 {
         let mut rng = random(seed);
         let schema = schema(1 + seed as usize % 30, &mut rng);
-        let model = model(&schema, seed as usize, 9, &mut rng);
+        let model = head(&schema, seed as usize, 9, &mut rng);
         let engine = Engine::new(&model.margin, &schema).unwrap();
         for _ in 0..20 {
             let row = row(&schema, &mut rng);
@@ -82,7 +82,7 @@ fn contributions_and_base_margin_sum_to_the_margin() {
 fn the_largest_contributions_come_first() {
     let mut rng = random(1);
     let schema = schema(12, &mut rng);
-    let engine = Engine::new(&model(&schema, 10, 5, &mut rng).margin, &schema).unwrap();
+    let engine = Engine::new(&head(&schema, 10, 5, &mut rng).margin, &schema).unwrap();
     let explanation = engine.explain(&row(&schema, &mut rng));
     let top = explanation.top(5);
     assert_eq!(top.len(), 5);

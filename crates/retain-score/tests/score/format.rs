@@ -1,7 +1,7 @@
 use proptest::prelude::*;
-use retain_score::{FormatError, Model, NodeKind, Test};
+use retain_score::{FormatError, Head, Model, NodeKind, Predictor, Test};
 
-use crate::random::{model, random, schema};
+use crate::random::{head, model, random, schema};
 
 #[test]
 fn a_model_survives_its_bytes() {
@@ -36,7 +36,7 @@ fn a_newer_version_is_named() {
     let schema = schema(4, &mut rng);
     let mut bytes = model(&schema, 1, 1, &mut rng).encode(4);
     bytes[8] = 9;
-    assert_eq!(Model::decode(&bytes).unwrap_err(), FormatError::Newer { found: 9, supported: 1 });
+    assert_eq!(Model::decode(&bytes).unwrap_err(), FormatError::Newer { found: 9, supported: 2 });
 }
 
 #[test]
@@ -55,16 +55,16 @@ fn a_count_is_not_believed_beyond_the_bytes_that_are_there() {
 
 /// Changes one tree of a good model and expects the check to refuse it.
 #[track_caller]
-fn refused(change: impl Fn(&mut Model)) -> String {
+fn refused(change: impl Fn(&mut Head)) -> String {
     let mut rng = random(11);
     let schema = schema(6, &mut rng);
-    let mut model = model(&schema, 4, 5, &mut rng);
-    model.check(&schema).unwrap();
-    change(&mut model);
-    model.check(&schema).unwrap_err().to_string()
+    let mut head = head(&schema, 4, 5, &mut rng);
+    Model::Event(head.clone()).check(&schema).unwrap();
+    change(&mut head);
+    Model::Event(head).check(&schema).unwrap_err().to_string()
 }
 
-fn first_split(model: &mut Model) -> &mut NodeKind {
+fn first_split(model: &mut Head) -> &mut NodeKind {
     let nodes = model.margin.trees.iter_mut().flat_map(|tree| &mut tree.nodes);
     nodes.map(|node| &mut node.kind).find(|kind| matches!(kind, NodeKind::Split { .. })).unwrap()
 }
@@ -144,7 +144,7 @@ proptest! {
     #[test]
     fn any_bytes_give_a_model_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let mut file = Vec::from(*b"RETAINMB");
-        file.extend(1_u32.to_le_bytes());
+        file.extend(2_u32.to_le_bytes());
         file.extend(&bytes);
         let _ = Model::decode(&bytes);
         let _ = Model::decode(&file);
@@ -159,10 +159,25 @@ proptest! {
         bytes[position] = value;
         if let Ok((model, _)) = Model::decode(&bytes) && model.check(&schema).is_ok() {
             // What the check accepts, the engine evaluates.
-            let engine = retain_score::Engine::new(&model.margin, &schema).unwrap();
+            let predictor = Predictor::new(&model, &schema).unwrap();
             let row = crate::random::row(&schema, &mut rng);
-            prop_assert_eq!(engine.margin(&row).to_bits(), model.margin.margin(&row).to_bits());
-            let _ = engine.explain(&row);
+            let prediction = predictor.predict(&row);
+            prop_assert!((0.0..=1.0).contains(&prediction.probability));
+            prop_assert!(prediction.expected_value.is_none_or(|value| value >= 0.0 && value.is_finite()));
+            let _ = predictor.explain(&row);
+            let _ = predictor.survival(&row, 45.0);
         }
     }
+}
+
+#[test]
+fn a_model_of_the_first_version_is_still_read() {
+    let mut rng = random(3);
+    let schema = schema(4, &mut rng);
+    let head = head(&schema, 2, 3, &mut rng);
+    let mut bytes = Model::Event(head.clone()).encode(4);
+    // The first version had no byte for the form behind the number of features.
+    bytes[8] = 1;
+    bytes.remove(16);
+    assert_eq!(Model::decode(&bytes).unwrap(), (Model::Event(head), 4));
 }

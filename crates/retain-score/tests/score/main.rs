@@ -11,6 +11,7 @@ mod explain;
 /// `model.bin`: round trips, and hostile bytes.
 mod format;
 /// Random models and rows for all of them.
+mod predictor;
 mod random;
 /// Publishing, aliases and addresses.
 mod registry;

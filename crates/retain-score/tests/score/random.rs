@@ -3,7 +3,10 @@
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use retain_core::{ColumnKind, FeatureSchema, FeatureSpec};
-use retain_score::{Calibrator, MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree};
+use retain_score::{
+    AmountModel, Calibrator, Cause, HazardModel, Head, Interval, MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree,
+    ValueHead, with_period,
+};
 
 pub type Random = Xoshiro256PlusPlus;
 
@@ -43,20 +46,46 @@ fn number(rng: &mut Random) -> f64 {
     f64::from(rng.random_range(-4_i32..=4)) / 2.0
 }
 
+/// A model of any form.
 pub fn model(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Random) -> Model {
+    match rng.next_u32() % 3 {
+        0 => Model::Event(head(schema, n_trees, depth, rng)),
+        1 => {
+            let extended = with_period(schema).unwrap();
+            let mut cause = |name: &str| Cause { name: name.to_owned(), hazard: head(&extended, n_trees, depth, rng) };
+            let causes = vec![cause("price"), cause("service")];
+            Model::Hazard(HazardModel { period_ends: vec![30.0, 60.0, 120.0], horizon_days: 90.0, causes })
+        }
+        _ => {
+            let interval = Interval { borders: vec![1.0, 5.0], low: vec![-1.0, -0.8, -0.5], high: vec![0.5, 0.6, 0.7] };
+            let value = ValueHead {
+                margin: head(schema, n_trees, depth, rng).margin,
+                occurrence_weight: 0.5,
+                spread: Some(head(schema, n_trees, depth, rng).margin),
+                calibrator: Calibrator::Sigmoid { slope: 1.1, intercept: 0.2 },
+                interval: Some(interval),
+            };
+            let occurrence = head(schema, n_trees, depth, rng);
+            Model::Amount(AmountModel { occurrence, value, decline: Some(head(schema, n_trees, depth, rng)) })
+        }
+    }
+}
+
+pub fn head(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Random) -> Head {
     let terms = schema.features.iter().enumerate().map(|(position, feature)| term(position as u32, feature, rng)).collect();
     let trees = (0..n_trees).map(|_| tree(schema, depth, rng)).collect();
     let margin = MarginModel { intercept: rng.random_range(-1.0..1.0), terms, trees };
-    let calibrator = match rng.next_u32() % 3 {
+    let calibrator = match rng.next_u32() % 4 {
         0 => Calibrator::Identity,
         1 => Calibrator::Sigmoid { slope: 0.9, intercept: -0.1 },
+        2 => Calibrator::Beta { rise: 0.7, fall: 1.2, intercept: 0.3 },
         _ => Calibrator::Isotonic { margins: vec![-2.0, 0.0, 3.0], log_odds: vec![-3.0, -0.5, 2.0] },
     };
-    Model { margin, calibrator }
+    Head { margin, calibrator }
 }
 
 pub fn trees_only(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Random) -> MarginModel {
-    MarginModel { terms: Vec::new(), ..model(schema, n_trees, depth, rng).margin }
+    MarginModel { terms: Vec::new(), ..head(schema, n_trees, depth, rng).margin }
 }
 
 fn term(feature_idx: u32, feature: &FeatureSpec, rng: &mut Random) -> Term {

@@ -218,6 +218,7 @@ fn batch_prediction(
         bands: Vec::with_capacity(predictions.len()),
         margins: Vec::with_capacity(predictions.len()),
         warnings: batch_warnings(&model.scorer.schema().features, plan, errors),
+        expected_values: Vec::new(),
     };
     for (prediction, error) in predictions.iter().zip(errors) {
         let (probability, margin, of) = match error {
@@ -227,6 +228,9 @@ fn batch_prediction(
         answer.probabilities.push(probability);
         answer.margins.push(margin);
         answer.bands.push(of.into());
+        if let Some(expected_value) = prediction.expected_value {
+            answer.expected_values.push(if error.is_some() { f64::NAN } else { expected_value });
+        }
     }
     answer
 }

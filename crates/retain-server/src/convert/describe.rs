@@ -87,7 +87,7 @@ fn facts(model: &LiveModel, manifest: &Manifest) -> v1::ModelFacts {
         tool_version: manifest.tool_version.clone(),
         warnings: manifest.warnings.clone(),
         target: schema.target.clone(),
-        positive: schema.positive.clone(),
+        positive: schema.positive.join(", "),
         entity: schema.entity.clone(),
     }
 }

@@ -11,8 +11,8 @@ use retain_proto::v1::feature_value::Value;
 use retain_proto::v1::model_service_client::ModelServiceClient;
 use retain_proto::v1::prediction_service_client::PredictionServiceClient;
 use retain_score::{
-    Bands, Bundle, Calibrator, CheckRow, CheckRows, CheckValue, Manifest, MarginModel, Model, Node, NodeKind, Registry, Scorer,
-    Shape, Term, Test, Tree,
+    Bands, Bundle, Calibrator, CheckRow, CheckRows, CheckValue, Head, Manifest, MarginModel, Model, Node, NodeKind, Registry,
+    Scorer, Shape, Term, Test, Tree,
 };
 use retain_server::{Config, RunningServer, Server};
 use tonic::transport::Channel;
@@ -200,12 +200,12 @@ fn paperless_and_new() -> Tree {
 
 fn bundle(name: &str, features: Vec<FeatureSpec>, margin: MarginModel) -> Bundle {
     let schema = FeatureSchema::new(features, Some("id".into()), "churned".into(), "yes".into(), None).unwrap();
-    let model = Model { margin, calibrator: Calibrator::Sigmoid { slope: 0.9, intercept: -0.1 } };
+    let model = Model::Event(Head { margin, calibrator: Calibrator::Sigmoid { slope: 0.9, intercept: -0.1 } });
     let manifest = manifest(name);
     let scorer = Scorer::new(manifest.clone(), schema.clone(), &model).unwrap();
     let features = schema.features.iter().filter(|feature| feature.kind == ColumnKind::Number);
     let features = features.map(|feature| (feature.name.clone(), CheckValue::Number(7.0))).collect();
-    let mut check_row = CheckRow { features, observed: Some(TODAY), margin: 0.0, probability: 0.0 };
+    let mut check_row = CheckRow { features, observed: Some(TODAY), margin: 0.0, probability: 0.0, expected_value: None };
     let prediction = scorer.predict(&check_row.encode(&schema).unwrap());
     (check_row.margin, check_row.probability) = (prediction.margin, prediction.probability);
     Bundle {
@@ -239,6 +239,7 @@ fn manifest(name: &str) -> Manifest {
         n_customers: 90,
         observed: None,
         reference_day: None,
+        currency: None,
         bands: Bands { medium: 0.3, high: 0.6 },
         data_sha256: "d".into(),
         schema_sha256: String::new(),

@@ -282,16 +282,16 @@ fn frequent_categories(values: impl Iterator<Item = f64>, n_categories: usize) -
 pub(super) fn quantile_thresholds(mut values: Vec<f64>, max_bins: usize) -> Vec<f64> {
     values.retain(|value| !value.is_nan());
     values.sort_unstable_by(f64::total_cmp);
-    let distinct: Vec<&[f64]> = values.chunk_by(|a, b| a == b).collect();
-    let every_one = distinct.len() <= max_bins;
+    let every_one = values.chunk_by(|a, b| a == b).take(max_bins + 1).count() <= max_bins;
+    let mut distinct = values.chunk_by(|a, b| a == b).peekable();
     let (mut thresholds, mut rows_left, mut rows_in_bin) = (Vec::new(), values.len(), 0);
-    for pair in distinct.windows(2) {
-        rows_in_bin += pair[0].len();
+    while let (Some(low), Some(high)) = (distinct.next(), distinct.peek()) {
+        rows_in_bin += low.len();
         let bins_left = max_bins - thresholds.len();
         let fair_share = rows_left.div_ceil(bins_left);
-        let next_is_heavy = pair[1].len() >= fair_share;
+        let next_is_heavy = high.len() >= fair_share;
         if every_one || (bins_left > 1 && (rows_in_bin >= fair_share || next_is_heavy)) {
-            thresholds.push(halfway(pair[0][0], pair[1][0]));
+            thresholds.push(halfway(low[0], high[0]));
             rows_left -= rows_in_bin;
             rows_in_bin = 0;
         }

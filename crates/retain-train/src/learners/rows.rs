@@ -102,7 +102,17 @@ pub(crate) mod tests {
         let schema = FeatureSchema::new(features, None, "churned".into(), "yes".into(), None).unwrap();
         let n_rows = target.len();
         let entity = (1..=n_rows).map(|number| number.to_string()).collect();
-        Dataset { schema, columns, target, weight: None, entity, group: (0..n_rows as u32).collect(), observed: None }
+        Dataset {
+            schema,
+            columns,
+            target,
+            weight: None,
+            duration: None,
+            past: None,
+            entity,
+            group: (0..n_rows as u32).collect(),
+            observed: None,
+        }
     }
 
     #[test]

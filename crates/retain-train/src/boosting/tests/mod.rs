@@ -25,7 +25,17 @@ fn dataset(features: Vec<FeatureSpec>, columns: Vec<Vec<f64>>, target: Vec<f64>)
     let n_rows = target.len();
     let schema = FeatureSchema::new(features, None, "churned".into(), "1".into(), None).unwrap();
     let entity = (1..=n_rows).map(|row| row.to_string()).collect();
-    Dataset { schema, columns, target, weight: None, entity, group: (0..n_rows as u32).collect(), observed: None }
+    Dataset {
+        schema,
+        columns,
+        target,
+        weight: None,
+        duration: None,
+        past: None,
+        entity,
+        group: (0..n_rows as u32).collect(),
+        observed: None,
+    }
 }
 
 fn number(name: &str) -> FeatureSpec {

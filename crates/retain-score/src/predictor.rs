@@ -1,0 +1,366 @@
+//! A checked model compiled into engines: from an encoded row to the answer of its kind.
+
+use retain_core::FeatureSchema;
+
+use crate::calibrate::{Calibrator, softplus};
+use crate::check::with_period;
+use crate::engine::Engine;
+use crate::explain::Explanation;
+use crate::model::{AmountModel, HazardModel, Head, Interval, Model, ModelError, ValueHead};
+
+/// A model that is ready to answer and knows nothing of where it came from.
+#[derive(Debug, Clone)]
+pub struct Predictor {
+    form: Form,
+}
+
+/// The answer for one row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// What contributions add up to: log-odds before calibration; of an amount, the log of the expected amount before calibration.
+    pub margin: f64,
+    /// Calibrated probability, within `[0, 1]`: that it happens within the horizon (churn, survival), or that the amount is above 0.
+    pub probability: f64,
+    /// The expected amount; only of amounts.
+    pub expected_value: Option<f64>,
+    /// Lower and upper limit of the amount, where the model has an interval.
+    pub limits: Option<(f64, f64)>,
+    /// The probability that the amount falls to half of what it was, or less, where the model knows what it was.
+    pub decline: Option<f64>,
+}
+
+/// The share of customers like this one who are still there, period by period.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SurvivalCurve {
+    /// Where the periods end, in days from today.
+    pub days: Vec<f64>,
+    /// Share that is still there at that day.
+    pub survival: Vec<f64>,
+    /// Share that has left by that day, cause by cause; with `survival` they add up to 1.
+    pub left_by_cause: Vec<Vec<f64>>,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Event(CompiledHead),
+    Hazard(CompiledHazard),
+    Amount(Box<CompiledAmount>),
+}
+
+#[derive(Debug, Clone)]
+struct CompiledHead {
+    engine: Engine,
+    calibrator: Calibrator,
+}
+
+#[derive(Debug, Clone)]
+struct CompiledHazard {
+    period_ends: Vec<f64>,
+    horizon_days: f64,
+    names: Vec<String>,
+    causes: Vec<CompiledHead>,
+}
+
+#[derive(Debug, Clone)]
+struct CompiledAmount {
+    occurrence: CompiledHead,
+    margin: Engine,
+    occurrence_weight: f64,
+    spread: Option<Engine>,
+    calibrator: Calibrator,
+    interval: Option<Interval>,
+    decline: Option<CompiledHead>,
+}
+
+impl Predictor {
+    /// Checks a model against its schema and compiles it.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the model does not hold together or does not fit the schema.
+    pub fn new(model: &Model, schema: &FeatureSchema) -> Result<Self, ModelError> {
+        model.check(schema)?;
+        let form = match model {
+            Model::Event(head) => Form::Event(CompiledHead::new(head, schema)?),
+            Model::Hazard(hazard) => Form::Hazard(CompiledHazard::new(hazard, schema)?),
+            Model::Amount(amount) => Form::Amount(Box::new(CompiledAmount::new(amount, schema)?)),
+        };
+        Ok(Self { form })
+    }
+
+    /// Trees in all parts of the model.
+    pub fn n_trees(&self) -> usize {
+        match &self.form {
+            Form::Event(head) => head.engine.n_trees(),
+            Form::Hazard(hazard) => hazard.causes.iter().map(|cause| cause.engine.n_trees()).sum(),
+            Form::Amount(amount) => amount.engines().map(Engine::n_trees).sum(),
+        }
+    }
+
+    /// Answers for one encoded row.
+    ///
+    /// # Panics
+    /// When `row` does not have one number per feature of the schema.
+    pub fn predict(&self, row: &[f64]) -> Prediction {
+        match &self.form {
+            Form::Event(head) => {
+                let margin = head.engine.margin(row);
+                Prediction::of_event(margin, head.calibrator.probability(margin))
+            }
+            Form::Hazard(hazard) => {
+                let probability = hazard.probability(row);
+                Prediction::of_event(log_odds(probability), probability)
+            }
+            Form::Amount(amount) => amount.predict(row),
+        }
+    }
+
+    /// The curve of one encoded row, for a customer who has been there for `elapsed_days` already; none where the model has no curve.
+    ///
+    /// Days count from now on: a model whose durations begin with the customer's first day is asked with the customer's age. Beyond
+    /// its last period the curve stays flat.
+    ///
+    /// # Panics
+    /// When `row` does not have one number per feature of the schema.
+    pub fn survival(&self, row: &[f64], elapsed_days: f64) -> Option<SurvivalCurve> {
+        match &self.form {
+            Form::Hazard(hazard) => Some(hazard.curve(row, elapsed_days)),
+            Form::Event(_) | Form::Amount(_) => None,
+        }
+    }
+
+    /// Names of the causes of a hazard; empty for other models.
+    pub fn causes(&self) -> &[String] {
+        match &self.form {
+            Form::Hazard(hazard) => &hazard.names,
+            Form::Event(_) | Form::Amount(_) => &[],
+        }
+    }
+
+    /// Explains one encoded row: contributions that sum with the base margin to the margin of the explanation.
+    ///
+    /// Of an event they are in log-odds before calibration; of an amount in the log of the expected amount before calibration.
+    /// A hazard is explained by the mean log-odds of leaving over the periods up to the horizon.
+    ///
+    /// # Panics
+    /// When `row` does not have one number per feature of the schema.
+    pub fn explain(&self, row: &[f64]) -> Explanation {
+        match &self.form {
+            Form::Event(head) => head.engine.explain(row),
+            Form::Hazard(hazard) => hazard.explain(row),
+            Form::Amount(amount) => amount.explain(row),
+        }
+    }
+}
+
+impl Prediction {
+    fn of_event(margin: f64, probability: f64) -> Self {
+        Self { margin, probability, expected_value: None, limits: None, decline: None }
+    }
+}
+
+/// Log-odds of a probability, kept finite.
+fn log_odds(probability: f64) -> f64 {
+    let kept = probability.clamp(1e-15, 1.0 - 1e-15);
+    libm::log(kept / (1.0 - kept))
+}
+
+impl CompiledHead {
+    fn new(head: &Head, schema: &FeatureSchema) -> Result<Self, ModelError> {
+        Ok(Self { engine: Engine::new(&head.margin, schema)?, calibrator: head.calibrator.clone() })
+    }
+
+    fn probability(&self, row: &[f64]) -> f64 {
+        self.calibrator.probability(self.engine.margin(row))
+    }
+}
+
+impl CompiledHazard {
+    fn new(model: &HazardModel, schema: &FeatureSchema) -> Result<Self, ModelError> {
+        let misnamed = |_| ModelError::Mismatch { place: "hazard".to_owned(), what: "a feature has the period's name" };
+        let schema = with_period(schema).map_err(misnamed)?;
+        Ok(Self {
+            period_ends: model.period_ends.clone(),
+            horizon_days: model.horizon_days,
+            names: model.causes.iter().map(|cause| cause.name.clone()).collect(),
+            causes: model.causes.iter().map(|cause| CompiledHead::new(&cause.hazard, &schema)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Chances of leaving in each of the first `n_periods` periods for those who have come that far, cause by cause.
+    fn hazards(&self, row: &[f64], n_periods: usize) -> Vec<Vec<f64>> {
+        let mut extended = Vec::with_capacity(row.len() + 1);
+        extended.extend_from_slice(row);
+        extended.push(0.0);
+        let period = |position: usize| {
+            extended[row.len()] = position as f64;
+            let hazards: Vec<f64> = self.causes.iter().map(|cause| cause.probability(&extended)).collect();
+            // Causes are learned apart: together they cannot take more than everybody.
+            let total: f64 = hazards.iter().sum();
+            if total > 1.0 { hazards.iter().map(|hazard| hazard / total).collect() } else { hazards }
+        };
+        (0..n_periods).map(period).collect()
+    }
+
+    /// The chance of leaving within the horizon.
+    fn probability(&self, row: &[f64]) -> f64 {
+        let n_periods = self.period_ends.partition_point(|&end| end < self.horizon_days) + 1;
+        let mut survival = 1.0;
+        let mut start = 0.0;
+        for (hazards, &end) in self.hazards(row, n_periods.min(self.period_ends.len())).iter().zip(&self.period_ends) {
+            let share = ((self.horizon_days - start) / (end - start)).min(1.0);
+            survival *= survived(hazards, share);
+            start = end;
+        }
+        1.0 - survival
+    }
+
+    fn curve(&self, row: &[f64], elapsed_days: f64) -> SurvivalCurve {
+        let elapsed = elapsed_days.max(0.0);
+        let (mut start, mut survival) = (0.0, 1.0);
+        let mut left = vec![0.0; self.causes.len()];
+        let mut curve = SurvivalCurve { days: Vec::new(), survival: Vec::new(), left_by_cause: vec![Vec::new(); left.len()] };
+        for (hazards, &end) in self.hazards(row, self.period_ends.len()).iter().zip(&self.period_ends) {
+            if end > elapsed {
+                let share = (end - elapsed.max(start)) / (end - start);
+                let stays = survived(hazards, share);
+                let total: f64 = hazards.iter().sum();
+                for (cause, hazard) in hazards.iter().enumerate().filter(|(_, hazard)| **hazard > 0.0) {
+                    left[cause] += survival * (1.0 - stays) * hazard / total;
+                }
+                survival *= stays;
+                curve.days.push(end - elapsed);
+                curve.survival.push(survival);
+                curve.left_by_cause.iter_mut().zip(&left).for_each(|(shares, share)| shares.push(*share));
+            }
+            start = end;
+        }
+        curve
+    }
+
+    fn explain(&self, row: &[f64]) -> Explanation {
+        let mut extended = Vec::with_capacity(row.len() + 1);
+        extended.extend_from_slice(row);
+        extended.push(0.0);
+        let n_periods = (self.period_ends.partition_point(|&end| end < self.horizon_days) + 1).min(self.period_ends.len());
+        let parts = (n_periods * self.causes.len()) as f64;
+        let mut mean = Explanation { margin: 0.0, base_margin: 0.0, contributions: vec![0.0; row.len()] };
+        for period in 0..n_periods {
+            extended[row.len()] = period as f64;
+            for cause in &self.causes {
+                let part = cause.engine.explain(&extended);
+                mean.margin += part.margin / parts;
+                // What the period itself adds is no feature of the customer.
+                mean.base_margin += (part.base_margin + part.contributions[row.len()]) / parts;
+                mean.contributions.iter_mut().zip(&part.contributions).for_each(|(sum, one)| *sum += one / parts);
+            }
+        }
+        mean
+    }
+}
+
+/// The chance to stay through a share of a period: the hazard is taken as constant within it.
+fn survived(hazards: &[f64], share: f64) -> f64 {
+    let stays = (1.0 - hazards.iter().sum::<f64>()).clamp(0.0, 1.0);
+    if share >= 1.0 { stays } else { libm::pow(stays, share) }
+}
+
+impl CompiledAmount {
+    fn new(model: &AmountModel, schema: &FeatureSchema) -> Result<Self, ModelError> {
+        let ValueHead { margin, occurrence_weight, spread, calibrator, interval } = &model.value;
+        Ok(Self {
+            occurrence: CompiledHead::new(&model.occurrence, schema)?,
+            margin: Engine::new(margin, schema)?,
+            occurrence_weight: *occurrence_weight,
+            spread: spread.as_ref().map(|spread| Engine::new(spread, schema)).transpose()?,
+            calibrator: calibrator.clone(),
+            interval: interval.clone(),
+            decline: model.decline.as_ref().map(|head| CompiledHead::new(head, schema)).transpose()?,
+        })
+    }
+
+    fn engines(&self) -> impl Iterator<Item = &Engine> {
+        let decline = self.decline.as_ref().map(|head| &head.engine);
+        [&self.occurrence.engine, &self.margin].into_iter().chain(&self.spread).chain(decline)
+    }
+
+    fn predict(&self, row: &[f64]) -> Prediction {
+        let occurrence = self.occurrence.engine.margin(row);
+        let mut margin = self.margin.margin(row);
+        if self.occurrence_weight > 0.0 {
+            margin += self.occurrence_weight * self.log_occurrence(occurrence);
+        }
+        if let Some(spread) = &self.spread {
+            margin += exp_within(spread.margin(row));
+        }
+        let expected = exp_within(self.calibrator.log_odds(margin));
+        Prediction {
+            margin,
+            probability: self.occurrence.calibrator.probability(occurrence),
+            expected_value: Some(expected),
+            limits: self.interval.as_ref().map(|interval| interval.around(expected)),
+            decline: self.decline.as_ref().map(|head| head.probability(row)),
+        }
+    }
+
+    /// Log of the chance of any amount, from the margin of the occurrence.
+    fn log_occurrence(&self, margin: f64) -> f64 {
+        let log_odds = self.occurrence.calibrator.log_odds(margin);
+        -softplus(-log_odds)
+    }
+
+    /// The parts that are not additive share their change out in proportion to their margins' contributions.
+    fn explain(&self, row: &[f64]) -> Explanation {
+        let mut whole = self.margin.explain(row);
+        if self.occurrence_weight > 0.0 {
+            let part = self.occurrence.engine.explain(row);
+            whole.add_bent(&part, |margin| self.occurrence_weight * self.log_occurrence(margin));
+        }
+        if let Some(spread) = &self.spread {
+            whole.add_bent(&spread.explain(row), exp_within);
+        }
+        whole
+    }
+}
+
+impl Explanation {
+    /// Adds a part that counts as `bend(margin)`: its change from base to row goes to the features as their contributions do.
+    fn add_bent(&mut self, part: &Self, bend: impl Fn(f64) -> f64) {
+        let (base, bent) = (bend(part.base_margin), bend(part.margin));
+        let moved: f64 = part.contributions.iter().sum();
+        // Where nothing moved there is nothing to share out, and the rounding goes to the base.
+        let slope = if moved == 0.0 { 0.0 } else { (bent - base) / moved };
+        self.margin += bent;
+        self.base_margin += if moved == 0.0 { bent } else { base };
+        self.contributions.iter_mut().zip(&part.contributions).for_each(|(sum, one)| *sum += slope * one);
+    }
+}
+
+impl Interval {
+    /// Lower and upper limit of the amount around its expectation.
+    fn around(&self, expected: f64) -> (f64, f64) {
+        let bin = self.borders.partition_point(|&border| border <= expected);
+        let center = libm::log1p(expected);
+        let limit = |offset: f64| libm::expm1((center + offset).clamp(0.0, MAX_LOG));
+        (limit(self.low[bin]), limit(self.high[bin]))
+    }
+}
+
+/// Amounts beyond `e¹⁰⁰` mean nothing, and would not stay finite.
+const MAX_LOG: f64 = 100.0;
+
+fn exp_within(log: f64) -> f64 {
+    libm::exp(log.clamp(-MAX_LOG, MAX_LOG))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibrate::sigmoid;
+
+    #[test]
+    fn log_odds_and_sigmoid_are_inverse() {
+        for probability in [1e-9, 0.2, 0.5, 0.999] {
+            assert!((sigmoid(log_odds(probability)) - probability).abs() < 1e-12);
+        }
+    }
+}
