@@ -7,7 +7,7 @@ use retain_proto::v1::prediction_service_client::PredictionServiceClient;
 use retain_proto::v1::{FeatureValue, PredictRequest, feature_value};
 use retain_score::{Bundle, Registry, Scorer};
 use retain_server::{Config, Server};
-use retain_train::{TrainOptions, Trained, train};
+use retain_train::{Preference, TrainOptions, Trained, train};
 
 pub(crate) const TASK: &str = r#"
 [task]
@@ -26,7 +26,8 @@ pub(crate) fn read(csv: &str, task: &Task) -> Training {
 }
 
 pub(crate) fn trained(task: &Task, training: &Training) -> Trained {
-    let options = TrainOptions { seed: task.seed, started: Instant::now(), budget: Duration::from_mins(10), resamples: 100 };
+    let (started, budget) = (Instant::now(), Duration::from_mins(10));
+    let options = TrainOptions { seed: task.seed, started, budget, resamples: 100, prefer: Preference::Accurate };
     train(task, &training.dataset, &training.report, None, &options, &|_, _, _| ()).unwrap()
 }
 

@@ -14,6 +14,16 @@ pub enum Calibrator {
         /// Shift in log-odds.
         intercept: f64,
     },
+    /// `σ(rise · ln p − fall · ln(1 − p) + intercept)` with `p = σ(margin)`: bends the two ends apart, after Kull, Silva Filho and
+    /// Flach (2017).
+    Beta {
+        /// Weight of `ln p`, from 0.
+        rise: f64,
+        /// Weight of `−ln(1 − p)`, from 0; one of the two is positive, so that the order of customers is kept.
+        fall: f64,
+        /// Shift in log-odds.
+        intercept: f64,
+    },
     /// A rising line through points of (margin, log-odds), straight between them and parallel to the margin outside,
     /// fitted by pool-adjacent-violators, after Zadrozny and Elkan (2002). Strictly rising: no two customers are tied
     /// whom the margin tells apart.
@@ -38,12 +48,18 @@ pub fn sigmoid(log_odds: f64) -> f64 {
     }
 }
 
+/// `ln(1 + eˣ)`, without overflow.
+pub fn softplus(x: f64) -> f64 {
+    x.max(0.0) + libm::log1p(libm::exp(-x.abs()))
+}
+
 impl Calibrator {
     /// The calibrated log-odds of a margin.
     pub fn log_odds(&self, margin: f64) -> f64 {
         match self {
             Self::Identity => margin,
             Self::Sigmoid { slope, intercept } => slope * margin + intercept,
+            Self::Beta { rise, fall, intercept } => fall * softplus(margin) - rise * softplus(-margin) + intercept,
             Self::Isotonic { margins, log_odds } => interpolate(margins, log_odds, margin),
         }
     }
@@ -58,6 +74,7 @@ impl Calibrator {
         match self {
             Self::Identity => "none",
             Self::Sigmoid { .. } => "sigmoid",
+            Self::Beta { .. } => "beta",
             Self::Isotonic { .. } => "isotonic",
         }
     }
@@ -73,6 +90,13 @@ impl Calibrator {
             Self::Sigmoid { slope, intercept } => {
                 if !(slope.is_finite() && intercept.is_finite() && *slope > 0.0) {
                     return mismatch("the slope should be positive and both numbers finite");
+                }
+                Ok(())
+            }
+            Self::Beta { rise, fall, intercept } => {
+                let is_weight = |weight: f64| weight.is_finite() && weight >= 0.0;
+                if !(is_weight(*rise) && is_weight(*fall) && rise + fall > 0.0 && intercept.is_finite()) {
+                    return mismatch("the weights should not be negative, one of them positive, and all numbers finite");
                 }
                 Ok(())
             }

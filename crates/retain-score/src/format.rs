@@ -19,6 +19,7 @@
 //!            | 2 u8, cover f64, split, n_categories u32, category u32…
 //! split      = feature_idx u32, missing_left u8, left u32, right u32
 //! calibrator = 0 u8 | 1 u8, slope f64, intercept f64 | 2 u8, n u32, margin f64 × n, log_odds f64 × n
+//!            | 3 u8, rise f64, fall f64, intercept f64
 //! ```
 //!
 //! A count is believed only as far as the bytes that are left could hold it, so a hostile file cannot ask for memory that it did
@@ -272,6 +273,10 @@ fn put_calibrator(out: &mut Vec<u8>, calibrator: &Calibrator) {
             put_f64(out, *slope);
             put_f64(out, *intercept);
         }
+        Calibrator::Beta { rise, fall, intercept } => {
+            out.push(3);
+            put_f64s(out, [rise, fall, intercept]);
+        }
         Calibrator::Isotonic { margins, log_odds } => {
             out.push(2);
             put_count(out, margins.len());
@@ -468,7 +473,8 @@ impl<'a> Reader<'a> {
                 let margins = self.f64s(n_points, "a margin")?;
                 Ok(Calibrator::Isotonic { margins, log_odds: self.f64s(n_points, "log-odds")? })
             }
-            found => Err(FormatError::Tag { offset, what: "the calibrator's kind", expected: "0, 1, 2", found }),
+            3 => Ok(Calibrator::Beta { rise: self.f64("rise")?, fall: self.f64("fall")?, intercept: self.f64("the shift")? }),
+            found => Err(FormatError::Tag { offset, what: "the calibrator's kind", expected: "0, 1, 2, 3", found }),
         }
     }
 }

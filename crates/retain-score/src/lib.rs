@@ -20,7 +20,7 @@ mod registry;
 mod scorer;
 
 pub use bundle::{Bundle, BundleError, FILES, MANIFEST, sha256};
-pub use calibrate::{Calibrator, sigmoid};
+pub use calibrate::{Calibrator, sigmoid, softplus};
 pub use check::with_period;
 pub use check_rows::{CheckRow, CheckRowError, CheckRows, CheckValue};
 pub use engine::Engine;

@@ -2,7 +2,7 @@
 
 use retain_core::FeatureSchema;
 
-use crate::calibrate::Calibrator;
+use crate::calibrate::{Calibrator, softplus};
 use crate::check::with_period;
 use crate::engine::Engine;
 use crate::explain::Explanation;
@@ -416,8 +416,7 @@ impl CompiledAmount {
     /// Log of the chance of any amount, from the margin of the occurrence.
     fn log_occurrence(&self, margin: f64) -> f64 {
         let log_odds = self.occurrence.calibrator.log_odds(margin);
-        // ln σ(x) = −ln(1 + e⁻ˣ), without overflow.
-        if log_odds > 0.0 { -libm::log1p(libm::exp(-log_odds)) } else { log_odds - libm::log1p(libm::exp(log_odds)) }
+        -softplus(-log_odds)
     }
 
     /// The parts that are not additive share their change out in proportion to their margins' contributions.

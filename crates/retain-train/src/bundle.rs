@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use retain_core::Day;
 use retain_data::{Dataset, TableReport, Task};
-use retain_eval::Labelled;
 use retain_score::{BUNDLE_FORMAT_VERSION, Bands, Bundle, DateRange, Manifest, Model};
 
+use crate::blend::Recipe;
 use crate::card::model_card;
 use crate::draw::draw_check_rows;
 use crate::metrics_file::MetricsFile;
 use crate::plan::Plan;
 use crate::reference::{ReferenceFile, sorted_present};
-use crate::select::Candidate;
 use crate::train::TrainError;
 
 /// Shares of customers above the bands' borders.
@@ -24,11 +23,11 @@ pub(crate) struct BundleParts<'a> {
     pub(crate) dataset: &'a Dataset,
     pub(crate) report: &'a TableReport,
     pub(crate) plan: &'a Plan,
-    pub(crate) candidate: &'a Candidate,
+    pub(crate) recipe: &'a Recipe,
     pub(crate) model: Model,
     pub(crate) metrics: &'a MetricsFile,
-    /// The winner's predictions on the rows that judged it.
-    pub(crate) judged: &'a Labelled,
+    /// The winner's probabilities on the rows that judged it.
+    pub(crate) judged: &'a [f64],
     pub(crate) warnings: &'a [String],
     /// Whether the run would have done more with more time.
     pub(crate) budget_bound: bool,
@@ -39,7 +38,7 @@ pub(crate) fn build_bundle(parts: &BundleParts<'_>) -> Result<Bundle, TrainError
     let manifest = manifest(parts);
     let observed = parts.dataset.observed.as_ref().and_then(|days| last(days)).or(parts.report.reference);
     let check_rows = draw_check_rows(parts.dataset, &parts.model, observed, parts.seed)?;
-    let reference = ReferenceFile::new(parts.dataset, parts.judged.probability());
+    let reference = ReferenceFile::new(parts.dataset, parts.judged);
     Ok(Bundle {
         card: model_card(&manifest, parts),
         manifest,
@@ -69,8 +68,8 @@ fn manifest(parts: &BundleParts<'_>) -> Manifest {
         horizon_days: task.horizon_days,
         lead_days: task.lead_days,
         seed: parts.seed,
-        learner: parts.candidate.learner.name().to_owned(),
-        configuration: parts.candidate.settled.to_string(),
+        learner: parts.recipe.name().to_owned(),
+        configuration: parts.recipe.configuration(),
         calibrator: parts.model.calibrator().name().to_owned(),
         validation: parts.plan.description.clone(),
         n_rows: dataset.n_rows() as u64,
@@ -82,7 +81,7 @@ fn manifest(parts: &BundleParts<'_>) -> Manifest {
             .and_then(|days| Some(DateRange { from: first(days)?.to_string(), to: last(days)?.to_string() })),
         reference_day: parts.report.reference.map(Day::days),
         currency: task.value.currency.clone(),
-        bands: bands(parts.judged.probability()),
+        bands: bands(parts.judged),
         data_sha256: parts.report.sha256.clone(),
         schema_sha256: String::new(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),

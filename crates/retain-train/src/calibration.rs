@@ -1,7 +1,7 @@
 //! Fits calibrators to margins of rows that no fit has seen, and chooses between them by cross-fitting.
 
 use retain_data::{Fold, stratified_folds};
-use retain_score::{Calibrator, sigmoid};
+use retain_score::{Calibrator, sigmoid, softplus};
 
 /// Isotonic regression needs this many positives before its steps are more than noise (methods: Niculescu-Mizil and Caruana, 2005).
 const ISOTONIC_POSITIVES: usize = 1_000;
@@ -46,8 +46,8 @@ pub(crate) fn calibrate(outcomes: Outcomes<'_>, seed: u64) -> Calibration {
     let mut best = Calibration { calibrator: Calibrator::Identity, probabilities, log_loss };
     // None where all rows are of one group: then nothing can be compared.
     let folds = stratified_folds(outcomes.target, outcomes.group, N_FOLDS, seed);
-    let kinds: [Fit; 2] = [fit_sigmoid, fit_isotonic];
-    for fit in &kinds[..if n_positives >= ISOTONIC_POSITIVES { 2 } else { 1 }] {
+    let kinds: [Fit; 3] = [fit_sigmoid, fit_beta, fit_isotonic];
+    for fit in &kinds[..if n_positives >= ISOTONIC_POSITIVES { 3 } else { 2 }] {
         let Some(calibrator) = fit(outcomes.margins, outcomes.target).filter(|_| !folds.is_empty()) else { continue };
         let probabilities = cross_fitted(outcomes, *fit, &folds);
         let log_loss = mean_log_loss(&probabilities, outcomes.target);
@@ -85,7 +85,7 @@ pub(crate) fn mean_log_loss(probabilities: &[f64], target: &[f64]) -> f64 {
 /// None where the margins do not rank the labels better than chance (the slope would not be positive) or separate them wholly.
 pub(crate) fn fit_sigmoid(margins: &[f64], target: &[f64]) -> Option<Calibrator> {
     let loss = |slope: f64, intercept: f64| -> f64 {
-        margins.iter().zip(target).map(|(m, label)| log_one_plus_exp((1.0 - 2.0 * label) * (slope * m + intercept))).sum()
+        margins.iter().zip(target).map(|(m, label)| softplus((1.0 - 2.0 * label) * (slope * m + intercept))).sum()
     };
     let (mut slope, mut intercept) = (1.0, 0.0);
     let mut current = loss(slope, intercept);
@@ -111,11 +111,6 @@ pub(crate) fn fit_sigmoid(margins: &[f64], target: &[f64]) -> Option<Calibrator>
         .then_some(Calibrator::Sigmoid { slope, intercept })
 }
 
-/// `ln(1 + eˣ)` without overflow.
-fn log_one_plus_exp(x: f64) -> f64 {
-    if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }
-}
-
 fn newton_step(margins: &[f64], target: &[f64], slope: f64, intercept: f64) -> Option<(f64, f64)> {
     let (mut g_slope, mut g_intercept, mut h_ss, mut h_si, mut h_ii) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (&margin, &label) in margins.iter().zip(target) {
@@ -132,6 +127,88 @@ fn newton_step(margins: &[f64], target: &[f64], slope: f64, intercept: f64) -> O
     let determinant = h_ss * h_ii - h_si * h_si;
     let step = ((h_ii * g_slope - h_si * g_intercept) / determinant, (h_ss * g_intercept - h_si * g_slope) / determinant);
     (determinant > 0.0 && step.0.is_finite() && step.1.is_finite()).then_some(step)
+}
+
+/// Maximum likelihood of [`Calibrator::Beta`] by Newton's method with step halving.
+///
+/// A weight that would be negative is held at 0 and the other fitted alone, as its authors do. None where the margins do not rank the
+/// labels better than chance.
+pub(crate) fn fit_beta(margins: &[f64], target: &[f64]) -> Option<Calibrator> {
+    let bases: Vec<[f64; 2]> = margins.iter().map(|&margin| [-softplus(-margin), softplus(margin)]).collect();
+    let [rise, fall, intercept] = match newton_beta(&bases, target, [true, true])? {
+        [rise, _, _] if rise < 0.0 => newton_beta(&bases, target, [false, true])?,
+        [_, fall, _] if fall < 0.0 => newton_beta(&bases, target, [true, false])?,
+        both => both,
+    };
+    let is_weight = |weight: f64| (0.0..1e6).contains(&weight);
+    (is_weight(rise) && is_weight(fall) && rise + fall > 1e-6 && intercept.is_finite()).then_some(Calibrator::Beta {
+        rise,
+        fall,
+        intercept,
+    })
+}
+
+/// Two weights and the shift; a weight that is not free stays 0.
+fn newton_beta(bases: &[[f64; 2]], target: &[f64], free: [bool; 2]) -> Option<[f64; 3]> {
+    let log_odds = |w: &[f64; 3], base: &[f64; 2]| w[0] * base[0] + w[1] * base[1] + w[2];
+    let loss = |w: &[f64; 3]| -> f64 {
+        bases.iter().zip(target).map(|(base, label)| softplus((1.0 - 2.0 * label) * log_odds(w, base))).sum()
+    };
+    let mut weights = [f64::from(u8::from(free[0])), f64::from(u8::from(free[1])), 0.0];
+    let mut current = loss(&weights);
+    for _ in 0..MAX_STEPS {
+        let (mut gradient, mut hessian) = ([0.0; 3], [[0.0; 3]; 3]);
+        for (base, &label) in bases.iter().zip(target) {
+            let p = sigmoid(log_odds(&weights, base));
+            let x = [if free[0] { base[0] } else { 0.0 }, if free[1] { base[1] } else { 0.0 }, 1.0];
+            for i in 0..3 {
+                gradient[i] += (p - label) * x[i];
+                (0..3).for_each(|j| hessian[i][j] += p * (1.0 - p) * x[i] * x[j]);
+            }
+        }
+        // A trace of ridge keeps the step finite where the bases hardly differ, and holds what is not free.
+        (0..3).for_each(|i| hessian[i][i] += if hessian[i][i] == 0.0 { 1.0 } else { 1e-9 * (1.0 + hessian[i][i]) });
+        let step = solve(hessian, gradient)?;
+        let mut share = 1.0;
+        let (next, next_loss) = loop {
+            let next: [f64; 3] = std::array::from_fn(|i| weights[i] - share * step[i]);
+            let next_loss = loss(&next);
+            if next_loss <= current || share < 1e-6 {
+                break (next, next_loss);
+            }
+            share /= 2.0;
+        };
+        let gained = current - next_loss;
+        (weights, current) = (next, next_loss);
+        if gained.abs() <= 1e-10 * current.abs() {
+            break;
+        }
+    }
+    weights.iter().all(|weight| weight.is_finite()).then_some(weights)
+}
+
+/// Solves three linear equations by elimination with pivoting; none where they do not determine the solution.
+fn solve(mut matrix: [[f64; 3]; 3], mut right: [f64; 3]) -> Option<[f64; 3]> {
+    for column in 0..3 {
+        let pivot = (column..3).max_by(|&a, &b| matrix[a][column].abs().total_cmp(&matrix[b][column].abs()))?;
+        matrix.swap(column, pivot);
+        right.swap(column, pivot);
+        let divisor = matrix[column][column];
+        if divisor.abs() < f64::MIN_POSITIVE || !divisor.is_finite() {
+            return None;
+        }
+        for row in column + 1..3 {
+            let factor = matrix[row][column] / divisor;
+            (column..3).for_each(|k| matrix[row][k] -= factor * matrix[column][k]);
+            right[row] -= factor * right[column];
+        }
+    }
+    let mut solution = [0.0; 3];
+    for row in (0..3).rev() {
+        let known: f64 = (row + 1..3).map(|k| matrix[row][k] * solution[k]).sum();
+        solution[row] = (right[row] - known) / matrix[row][row];
+    }
+    Some(solution)
 }
 
 /// Centred isotonic regression: pool adjacent violators, then a line through the blocks' mean margins.
@@ -235,9 +312,26 @@ mod tests {
     }
 
     #[test]
-    fn a_model_worse_than_chance_gets_no_sigmoid() {
+    fn beta_finds_the_curve_that_made_the_labels() {
+        let truth = Calibrator::Beta { rise: 0.6, fall: 1.5, intercept: -0.3 };
+        let (mut margins, mut target) = (Vec::new(), Vec::new());
+        for step in -40_i32..=40 {
+            let positives = (1000.0 * truth.probability(f64::from(step) / 10.0)).round() as usize;
+            margins.extend([f64::from(step) / 10.0; 1000]);
+            target.extend((0..1000).map(|row| f64::from(u8::from(row < positives))));
+        }
+        let Some(Calibrator::Beta { rise, fall, intercept }) = fit_beta(&margins, &target) else { panic!("no fit") };
+        assert!((rise - 0.6).abs() < 0.01 && (fall - 1.5).abs() < 0.01 && (intercept + 0.3).abs() < 0.01);
+        let loss =
+            |fit: &Calibrator| mean_log_loss(&margins.iter().map(|&margin| fit.probability(margin)).collect::<Vec<_>>(), &target);
+        assert!(loss(&fit_beta(&margins, &target).unwrap()) < loss(&fit_sigmoid(&margins, &target).unwrap()) - 1e-3);
+    }
+
+    #[test]
+    fn a_model_worse_than_chance_gets_no_calibrator() {
         let (margins, target) = rows(-1.0, 0.0);
         assert!(fit_sigmoid(&margins, &target).is_none());
+        assert!(fit_beta(&margins, &target).is_none());
     }
 
     #[test]

@@ -14,6 +14,8 @@ const FEW_GROUPS: usize = 30;
 pub(crate) struct Plan {
     /// Each row is validated at most once; learners, settings and calibrators are chosen on these.
     pub(crate) folds: Vec<Fold>,
+    /// What keeps the shares alike over folds: 1 where it happened, or the amount is above the median.
+    pub(crate) strata: Vec<f64>,
     /// The latest rows, which nothing was chosen on; only where the table has dates.
     pub(crate) test: Option<Fold>,
     /// In words, for the leaderboard, the manifest and the card.
@@ -27,9 +29,10 @@ pub(crate) struct Plan {
 impl Plan {
     /// Time order where rows are dated, else stratified folds that keep a customer together.
     pub(crate) fn new(dataset: &Dataset, gap_days: f64, seed: u64) -> Result<Self, SplitError> {
+        let strata = strata(dataset);
         let mut plan = match &dataset.observed {
-            Some(observed) => Self::by_time(observed, &dataset.target, gap_days)?,
-            None => Self::by_customer(dataset, seed)?,
+            Some(observed) => Self::by_time(observed, strata, gap_days)?,
+            None => Self::by_customer(dataset, strata, seed)?,
         };
         let n_groups = dataset.n_groups();
         if n_groups < FEW_GROUPS {
@@ -40,10 +43,11 @@ impl Plan {
         Ok(plan)
     }
 
-    fn by_time(observed: &[f64], target: &[f64], gap_days: f64) -> Result<Self, SplitError> {
-        let split = time_folds(observed, target, gap_days, N_ORIGINS)?;
+    fn by_time(observed: &[f64], strata: Vec<f64>, gap_days: f64) -> Result<Self, SplitError> {
+        let split = time_folds(observed, &strata, gap_days, N_ORIGINS)?;
         Ok(Self {
             description: split.description,
+            strata,
             folds: split.folds,
             test: Some(split.test),
             gap_days: Some(gap_days),
@@ -51,13 +55,13 @@ impl Plan {
         })
     }
 
-    fn by_customer(dataset: &Dataset, seed: u64) -> Result<Self, SplitError> {
-        let folds = stratified_folds(&dataset.target, &dataset.group, N_FOLDS, seed);
+    fn by_customer(dataset: &Dataset, strata: Vec<f64>, seed: u64) -> Result<Self, SplitError> {
+        let folds = stratified_folds(&strata, &dataset.group, N_FOLDS, seed);
         if folds.is_empty() {
             return Err(SplitError::TooFewGroups { found: dataset.n_groups() });
         }
         for (position, fold) in folds.iter().enumerate() {
-            let n_positives = fold.train.iter().filter(|&&row_idx| dataset.target[row_idx] == 1.0).count();
+            let n_positives = fold.train.iter().filter(|&&row_idx| strata[row_idx] == 1.0).count();
             if n_positives == 0 || n_positives == fold.train.len() {
                 let block = format!("the training part of fold {}, which keeps customers together,", position + 1);
                 return Err(SplitError::OneClass { block, n_rows: fold.train.len(), n_positives });
@@ -67,7 +71,7 @@ impl Plan {
             "{} random folds, stratified by label, customers kept together (the table has no dates of observation)",
             folds.len()
         );
-        Ok(Self { folds, test: None, description, gap_days: None, warnings: Vec::new() })
+        Ok(Self { folds, strata, test: None, description, gap_days: None, warnings: Vec::new() })
     }
 
     /// Rows that some fold validates, rising.
@@ -76,6 +80,20 @@ impl Plan {
         rows.sort_unstable();
         rows
     }
+}
+
+/// 1 where it happened, or the amount is above the median; 0 elsewhere. Of amounts that are mostly 0, those above 0 are 1.
+fn strata(dataset: &Dataset) -> Vec<f64> {
+    let border = if dataset.schema.has_amounts() {
+        let mut sorted = dataset.target.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        // Where the median is also the largest amount nothing lies above it.
+        let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+        if sorted.last() == Some(&median) { median.next_down() } else { median }
+    } else {
+        0.0
+    };
+    dataset.target.iter().map(|&value| f64::from(u8::from(value > border))).collect()
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
 //! Fits every learner on the folds, chooses its settings and its calibrator on rows the fits did not see, and ranks the learners.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
 use retain_core::Rows;
 use retain_data::Dataset;
-use retain_score::{Engine, MarginModel, sigmoid};
+use retain_score::{Engine, MarginModel};
 
-use crate::calibration::{Calibration, Outcomes, calibrate, mean_log_loss};
-use crate::learner::{Configuration, FitContext, FitError, Learner};
+use crate::blend::{Members, Part, Recipe, blend};
+use crate::calibration::{Calibration, Outcomes, calibrate};
+use crate::learner::{Configuration, FitContext, FitError, Learner, Loss};
 use crate::learners::rows::thinned;
 use crate::plan::Plan;
-use crate::train::TrainError;
+use crate::train::{Run, TrainError};
 
 /// Rows of each fold on which a learner shows how fast it is, and which it learns from when there is no time for more.
 const PILOT_ROWS: usize = 2_000;
@@ -43,17 +45,34 @@ struct FoldFits {
     max_rows: Option<usize>,
 }
 
-/// A learner with the setting that did best on the folds.
-pub(crate) struct Candidate {
-    pub(crate) learner: Box<dyn Learner + Send>,
+/// One setting of a learner on the judged rows.
+pub(crate) struct Trial {
+    /// The setting for fits after the folds.
+    settled: Configuration,
+    /// Out-of-fold margins, in the order of [`Arena::judged`].
+    margins: Vec<f64>,
+    /// Their mean loss.
+    loss: f64,
+}
+
+/// All settings of one learner.
+pub(crate) struct Tried {
+    learner: Arc<dyn Learner + Send>,
+    max_rows: Option<usize>,
+    trials: Vec<Trial>,
+}
+
+/// A model that could be bundled, as good as it showed itself on the judged rows.
+pub(crate) struct Entry {
+    pub(crate) recipe: Recipe,
     /// How many settings it was chosen from.
     pub(crate) n_configurations: usize,
-    /// The setting for fits after the folds.
-    pub(crate) settled: Configuration,
-    /// Rows that the budget let it learn from; none where it had all.
-    pub(crate) max_rows: Option<usize>,
-    /// Fitted to the margins of the judged rows, with cross-fitted probabilities of the same rows.
-    pub(crate) calibration: Calibration,
+    /// Out-of-fold margins, in the order of [`Arena::judged`].
+    pub(crate) margins: Vec<f64>,
+    /// What entries are ranked by: the mean loss on the judged rows, of [`Loss::Logistic`] after calibration.
+    pub(crate) loss: f64,
+    /// Of [`Loss::Logistic`] alone: fitted to the margins, with cross-fitted probabilities of the judged rows.
+    pub(crate) calibration: Option<Calibration>,
 }
 
 /// The table and its splits, as every learner sees them.
@@ -82,36 +101,91 @@ impl<'a> Arena<'a> {
         self.judged.iter().map(|&row_idx| self.dataset.group[row_idx]).collect()
     }
 
-    /// Fits all settings of a learner on all folds, and keeps the best by log loss on the judged rows.
+    /// What keeps shares of customers alike over folds of the judged rows.
+    pub(crate) fn judged_strata(&self) -> Vec<f64> {
+        self.judged.iter().map(|&row_idx| self.plan.strata[row_idx]).collect()
+    }
+
+    /// Fits all settings of a learner on all folds.
     ///
     /// A learner that cannot be done within its ration learns from a random share of the rows.
     pub(crate) fn run(
         &self,
-        learner: Box<dyn Learner + Send>,
+        learner: Arc<dyn Learner + Send>,
         context: &FitContext,
         ration: Ration,
         fold_done: &(dyn Fn() + Sync),
-    ) -> Result<Candidate, TrainError> {
+    ) -> Result<Tried, TrainError> {
         let name = learner.name();
         let configurations = learner.configurations(self.dataset, context.loss);
         let work = Work { learner: learner.as_ref(), configurations: &configurations, context, fold_done };
-        let FoldFits { models: mut fits, max_rows } =
+        let FoldFits { models: fits, max_rows } =
             self.fit_in_time(work, ration).map_err(|source| TrainError::Fit { learner: name, source })?;
-        let target = self.judged_target();
-        let losses: Vec<f64> = (0..configurations.len())
-            .map(|configuration| {
-                let margins = self.judged_margins(&fits, configuration)?;
-                let probabilities: Vec<f64> = margins.iter().map(|&margin| sigmoid(margin)).collect();
-                Ok(mean_log_loss(&probabilities, &target))
-            })
-            .collect::<Result<_, TrainError>>()?;
-        let best = (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap_or(0);
-        let margins = self.judged_margins(&fits, best)?;
-        let group = self.judged_group();
-        let calibration = calibrate(Outcomes { margins: &margins, target: &target, group: &group }, context.seed);
-        let fold_models: Vec<MarginModel> = fits.iter_mut().map(|models| models.swap_remove(best)).collect();
-        let settled = learner.settle(&configurations[best], &fold_models);
-        Ok(Candidate { learner, n_configurations: configurations.len(), settled, max_rows, calibration })
+        // Setting by setting: the models of a setting are given up once its margins are known.
+        let by_setting = transposed(fits, configurations.len());
+        let trials = configurations.iter().zip(by_setting).map(|(configuration, models)| {
+            let margins = self.judged_margins(&models)?;
+            let loss = self.mean_loss(&margins, context.loss);
+            Ok(Trial { settled: learner.settle(configuration, &models), margins, loss })
+        });
+        let trials = trials.collect::<Result<_, TrainError>>()?;
+        Ok(Tried { learner, max_rows, trials })
+    }
+
+    /// Everything that could be bundled, best first: the best setting of each learner, and a blend of all where that is more.
+    pub(crate) fn entries(&self, tried: Vec<Tried>, context: &FitContext) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = tried.iter().filter_map(|tried| self.best_of(tried, context)).collect();
+        entries.extend(self.blend_of(&tried, context));
+        // Stable: of equals the one named first, which is the simpler.
+        entries.sort_by(|a, b| a.loss.total_cmp(&b.loss));
+        entries
+    }
+
+    fn best_of(&self, tried: &Tried, context: &FitContext) -> Option<Entry> {
+        let best = tried.trials.iter().min_by(|a, b| a.loss.total_cmp(&b.loss))?;
+        let recipe = Recipe { parts: vec![tried.part(best, 1.0)] };
+        Some(self.entry(recipe, tried.trials.len(), best.margins.clone(), context))
+    }
+
+    fn blend_of(&self, tried: &[Tried], context: &FitContext) -> Option<Entry> {
+        let trials: Vec<(&Tried, &Trial)> =
+            tried.iter().flat_map(|tried| tried.trials.iter().map(move |trial| (tried, trial))).collect();
+        let margins: Vec<&[f64]> = trials.iter().map(|(_, trial)| &trial.margins[..]).collect();
+        let (target, group, weight) = (self.judged_target(), self.judged_group(), self.judged_weight());
+        let members =
+            Members { margins: &margins, target: &target, weight: weight.as_deref(), group: &group, loss: context.loss };
+        let blended = blend(members, &self.judged_strata(), context.seed)?;
+        let chosen = trials.iter().zip(&blended.weights).filter(|(_, weight)| **weight > 0.0);
+        let parts = chosen.map(|((tried, trial), &weight)| tried.part(trial, weight)).collect();
+        Some(self.entry(Recipe { parts }, trials.len(), blended.margins, context))
+    }
+
+    fn entry(&self, recipe: Recipe, n_configurations: usize, margins: Vec<f64>, context: &FitContext) -> Entry {
+        let calibration = (context.loss == Loss::Logistic).then(|| {
+            let (target, group) = (self.judged_target(), self.judged_group());
+            calibrate(Outcomes { margins: &margins, target: &target, group: &group }, context.seed)
+        });
+        let loss = match &calibration {
+            Some(calibration) => calibration.log_loss,
+            None => self.mean_loss(&margins, context.loss),
+        };
+        Entry { recipe, n_configurations, margins, loss, calibration }
+    }
+
+    fn judged_weight(&self) -> Option<Vec<f64>> {
+        let weight = self.dataset.weight.as_ref()?;
+        Some(self.judged.iter().map(|&row_idx| weight[row_idx]).collect())
+    }
+
+    /// The weighted mean loss of margins of the judged rows.
+    fn mean_loss(&self, margins: &[f64], loss: Loss) -> f64 {
+        let (mut sum, mut total) = (0.0, 0.0);
+        for (&row_idx, &margin) in self.judged.iter().zip(margins) {
+            let weight = self.dataset.weight.as_ref().map_or(1.0, |weight| weight[row_idx]);
+            sum += weight * loss.value(margin, self.dataset.target[row_idx]);
+            total += weight;
+        }
+        sum / f64::max(total, f64::MIN_POSITIVE)
     }
 
     /// All rows where the time allows, else half of them, a quarter and so on; each fit shows better how long the next will take.
@@ -162,17 +236,70 @@ impl<'a> Arena<'a> {
         Ok(FoldFits { models: fits.into_iter().collect::<Result<_, _>>()?, max_rows: is_thinned.then_some(max_rows) })
     }
 
-    /// Margins of the judged rows, each from the model that did not train on it, in the order of `judged`.
-    fn judged_margins(&self, fits: &[Vec<MarginModel>], configuration: usize) -> Result<Vec<f64>, TrainError> {
+    /// Margins of the judged rows, each from the fold's model that did not train on it, in the order of `judged`.
+    fn judged_margins(&self, fold_models: &[MarginModel]) -> Result<Vec<f64>, TrainError> {
         let mut margin_of = vec![0.0; self.dataset.n_rows()];
-        for ((fold, rows), models) in self.plan.folds.iter().zip(&self.validation).zip(fits) {
-            let engine = Engine::new(&models[configuration], &self.dataset.schema)?;
+        for ((fold, rows), model) in self.plan.folds.iter().zip(&self.validation).zip(fold_models) {
+            let engine = Engine::new(model, &self.dataset.schema)?;
             for (&row_idx, row) in fold.validate.iter().zip(rows.in_order()) {
                 margin_of[row_idx] = engine.margin(row);
             }
         }
         Ok(self.judged.iter().map(|&row_idx| margin_of[row_idx]).collect())
     }
+}
+
+/// From one list per fold to one list per setting.
+fn transposed(fits: Vec<Vec<MarginModel>>, n_settings: usize) -> Vec<Vec<MarginModel>> {
+    let mut by_setting: Vec<Vec<MarginModel>> = (0..n_settings).map(|_| Vec::with_capacity(fits.len())).collect();
+    for models in fits {
+        by_setting.iter_mut().zip(models).for_each(|(list, model)| list.push(model));
+    }
+    by_setting
+}
+
+/// Tries every learner within its share of the time until `until`, and ranks what came of it, best first.
+///
+/// # Errors
+/// [`TrainError::OutOfTime`] when no learner was done in time, and whatever else went wrong with one of them.
+pub(crate) fn select(
+    arena: &Arena<'_>,
+    learners: &[Arc<dyn Learner + Send>],
+    context: &FitContext,
+    until: Option<Instant>,
+    run: &mut Run<'_>,
+) -> Result<Vec<Entry>, TrainError> {
+    let n_rows = arena.dataset.n_rows();
+    let mut tried = Vec::with_capacity(learners.len());
+    for (n_left, learner) in (1..=learners.len()).rev().zip(learners) {
+        let name = learner.name();
+        run.steps.begin(name);
+        let ration = Ration { share: until.map(|until| share_of(until, n_left)), all: until };
+        match arena.run(Arc::clone(learner), context, ration, &|| run.steps.done(name)) {
+            Ok(one) => {
+                if let Some(max_rows) = one.max_rows {
+                    run.cut_short(&format!("the learner `{name}` learned from {max_rows} of {n_rows} rows at a time"));
+                }
+                tried.push(one);
+            }
+            Err(TrainError::Fit { source: FitError::OutOfTime, .. }) => {
+                run.cut_short(&format!("there was no time for the learner `{name}`"));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    if tried.is_empty() {
+        return Err(TrainError::OutOfTime { budget_seconds: run.options.budget.as_secs() });
+    }
+    Ok(arena.entries(tried, context))
+}
+
+/// When a learner should be done that shares the time until `until` with others, `n_left` learners with itself: the last of them
+/// counts twice.
+fn share_of(until: Instant, n_left: usize) -> Instant {
+    let now = Instant::now();
+    let shares = if n_left > 1 { n_left + 1 } else { 1 };
+    now + until.saturating_duration_since(now) / shares as u32
 }
 
 /// What is fitted on every fold.
@@ -185,13 +312,9 @@ struct Work<'a> {
     fold_done: &'a (dyn Fn() + Sync),
 }
 
-impl Candidate {
-    /// The margin model of the settled setting, fitted to these rows, or to as many of them as the folds could afford.
-    pub(crate) fn fit(&self, dataset: &Dataset, row_idxs: &[usize], context: &FitContext) -> Result<MarginModel, TrainError> {
-        let failed = |source| TrainError::Fit { learner: self.learner.name(), source };
-        let row_idxs = &thinned(dataset, row_idxs, self.max_rows.unwrap_or(usize::MAX), context.seed);
-        let models = self.learner.fit(dataset, row_idxs, std::slice::from_ref(&self.settled), context).map_err(failed)?;
-        models.into_iter().next().ok_or(TrainError::NoModel)
+impl Tried {
+    fn part(&self, trial: &Trial, weight: f64) -> Part {
+        Part { learner: Arc::clone(&self.learner), configuration: trial.settled.clone(), weight, max_rows: self.max_rows }
     }
 }
 
@@ -199,7 +322,6 @@ impl Candidate {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
-    use crate::learner::Loss;
     use crate::learners::rows::tests::example;
 
     /// Says the base rate, and has no time for more rows than it affords.
@@ -231,11 +353,11 @@ mod tests {
         }
     }
 
-    fn run(n_rows: usize, affords: usize, ration: Ration) -> Result<Candidate, TrainError> {
+    fn run(n_rows: usize, affords: usize, ration: Ration) -> Result<Tried, TrainError> {
         let table = example(n_rows, 1);
         let plan = Plan::new(&table, 30.0, 1).unwrap();
         let context = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
-        Arena::new(&table, &plan).run(Box::new(Slow { affords }), &context, ration, &|| ())
+        Arena::new(&table, &plan).run(Arc::new(Slow { affords }), &context, ration, &|| ())
     }
 
     #[test]
@@ -266,8 +388,9 @@ mod tests {
 
     #[test]
     fn later_fits_are_thinned_as_the_folds_were() {
-        let candidate = run(4_000, 2_500, Ration { share: None, all: None }).unwrap();
+        let tried = run(4_000, 2_500, Ration { share: None, all: None }).unwrap();
         let context = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
-        assert!(candidate.fit(&example(4_000, 1), &(0..4_000).collect::<Vec<_>>(), &context).is_ok());
+        let recipe = Recipe { parts: vec![tried.part(&tried.trials[0], 1.0)] };
+        assert!(recipe.fit(&example(4_000, 1), &(0..4_000).collect::<Vec<_>>(), &context).is_ok());
     }
 }

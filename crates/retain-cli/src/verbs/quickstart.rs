@@ -11,7 +11,7 @@ use retain_data::{TableSource, Task};
 use retain_eval::{GateFile, Metric, Verdict};
 use retain_score::{Bundle, Published, Registry};
 use retain_server::Config;
-use retain_train::MetricsFile;
+use retain_train::{MetricsFile, Preference};
 use serde_json::json;
 
 use crate::cli::Global;
@@ -24,7 +24,7 @@ use crate::tables;
 use crate::verbs::gate::judge_by_stored;
 use crate::verbs::models::publish_bundle;
 use crate::verbs::serve::{block_on, serve, start_log};
-use crate::verbs::train::{summary_text, task_with_seed, train};
+use crate::verbs::train::{Start, summary_text, task_with_seed, train};
 
 /// IBM's sample of a telephone company; `data/README.md` tells its source and licence.
 pub(crate) const TABLE: &[u8] = include_bytes!("../../data/telco_churn.csv");
@@ -102,7 +102,7 @@ fn train_sample(arguments: &Arguments, global: &Global, output: Output) -> Resul
     let task = task_with_seed(task, global.seed);
     let source = TableSource::from_bytes("telco_churn.csv", TABLE.to_vec()).context("the built-in table is not usable")?;
     let training = read_training(&source, &task, output)?;
-    let trained = train(&task, &training, None, started, output)?;
+    let trained = train(&task, &training, None, Start { at: started, prefer: Preference::Accurate }, output)?;
     output.text(&summary_text(&trained, None))?;
     interrupt::uninterrupted(|| {
         let draft = Draft::new(&arguments.models);

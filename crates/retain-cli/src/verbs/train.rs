@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use retain_data::{TableReport, Task, Training};
 use retain_eval::{Evaluation, Metric};
 use retain_score::Bundle;
-use retain_train::{MetricsFile, TrainOptions, Trained};
+use retain_train::{MetricsFile, Preference, TrainOptions, Trained};
 use serde_json::{Value, json};
 
 use crate::cli::Global;
@@ -47,6 +47,25 @@ pub(crate) struct Arguments {
     /// Folder of the bundle; a bundle that lies there already is replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Which model to bundle where several cannot be told apart: the one of least loss, or the simplest
+    #[arg(long, value_enum, default_value_t)]
+    prefer: Prefer,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Prefer {
+    #[default]
+    Accurate,
+    Simple,
+}
+
+impl From<Prefer> for Preference {
+    fn from(prefer: Prefer) -> Self {
+        match prefer {
+            Prefer::Accurate => Self::Accurate,
+            Prefer::Simple => Self::Simple,
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Result<Exit> {
@@ -65,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     warn_of_same_table(&training, test.as_ref(), output);
     let test = test.map(|test| test.dataset);
     output.text(&profile_text(&training.report, &training.dataset))?;
-    let trained = train(&task, &training, test.as_ref(), started, output)?;
+    let trained = train(&task, &training, test.as_ref(), Start { at: started, prefer: arguments.prefer.into() }, output)?;
     write(&trained.bundle, &place)?;
     output.text(&summary_text(&trained, Some(&arguments.out)))?;
     output.json(&summary_json(&trained, &training, &arguments.out))?;
@@ -76,17 +95,24 @@ pub(crate) fn task_with_seed(task: Task, seed: Option<u64>) -> Task {
     Task { seed: seed.unwrap_or(task.seed), ..task }
 }
 
+/// When a run began, and what it was asked for beside the task.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) at: Instant,
+    pub(crate) prefer: Preference,
+}
+
 /// Trains under a progress bar and tells the warnings that reading the table did not tell.
 pub(crate) fn train(
     task: &Task,
     training: &Training,
     test: Option<&retain_data::Dataset>,
-    started: Instant,
+    start: Start,
     output: Output,
 ) -> Result<Trained> {
     let progress = Progress::new(output);
     let budget = Duration::from_secs(task.budget_seconds);
-    let options = TrainOptions { seed: task.seed, started, budget, resamples: RESAMPLES };
+    let options = TrainOptions { seed: task.seed, started: start.at, budget, resamples: RESAMPLES, prefer: start.prefer };
     let tell = |what: &str, done: usize, total: usize| progress.update(what, done, total);
     let trained = retain_train::train(task, &training.dataset, &training.report, test, &options, &tell);
     progress.finish();
@@ -135,13 +161,23 @@ pub(crate) fn summary_text(trained: &Trained, out: Option<&Path>) -> String {
     });
     let place = out.map_or_else(String::new, |out| format!("bundle: {}\n", out.display()));
     format!(
-        "{}\n\nmeasured on {}\n{test}\nwinner: {} ({}), by log loss\ncalibration: {}\n{place}",
+        "{}\n\nmeasured on {}\n{test}\n{}: {} ({})\ncalibration: {}\n{place}",
         leaderboard(metrics),
         validation.measured_on,
+        why(metrics),
         manifest.learner,
         manifest.configuration,
         manifest.calibrator
     )
+}
+
+/// What made the bundled model the one.
+fn why(metrics: &MetricsFile) -> &'static str {
+    if metrics.leaderboard.first().is_some_and(|row| row.is_winner) {
+        "least log loss"
+    } else {
+        "simplest that cannot be told apart"
+    }
 }
 
 /// Every learner on two lines, values above their intervals, so that six metrics fit into 120 columns; the base rate below them.

@@ -75,9 +75,10 @@ pub fn head(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Rand
     let terms = schema.features.iter().enumerate().map(|(position, feature)| term(position as u32, feature, rng)).collect();
     let trees = (0..n_trees).map(|_| tree(schema, depth, rng)).collect();
     let margin = MarginModel { intercept: rng.random_range(-1.0..1.0), terms, trees };
-    let calibrator = match rng.next_u32() % 3 {
+    let calibrator = match rng.next_u32() % 4 {
         0 => Calibrator::Identity,
         1 => Calibrator::Sigmoid { slope: 0.9, intercept: -0.1 },
+        2 => Calibrator::Beta { rise: 0.7, fall: 1.2, intercept: 0.3 },
         _ => Calibrator::Isotonic { margins: vec![-2.0, 0.0, 3.0], log_odds: vec![-3.0, -0.5, 2.0] },
     };
     Head { margin, calibrator }

@@ -58,7 +58,7 @@ impl Loss {
     }
 
     /// The loss at a margin, less what does not depend on it.
-    pub(super) fn value(self, margin: f64, target: f64) -> f64 {
+    pub(crate) fn value(self, margin: f64, target: f64) -> f64 {
         match self {
             Self::Logistic => margin.max(0.0) - margin * target + libm::log1p(libm::exp(-margin.abs())),
             Self::Squared => 0.5 * (margin - target) * (margin - target),

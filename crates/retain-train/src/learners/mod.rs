@@ -22,17 +22,19 @@ pub use forest::Forest;
 pub use logistic::Logistic;
 pub use tree::ReadableTree;
 
+use std::sync::Arc;
+
 use crate::learner::Learner;
 
 /// The names of the learners of this module, simplest first.
 pub const NAMES: [&str; 3] = ["logistic", "tree", "forest"];
 
 /// The learner of this name: `logistic`, `tree` or `forest`.
-pub fn by_name(name: &str) -> Option<Box<dyn Learner + Send>> {
+pub fn by_name(name: &str) -> Option<Arc<dyn Learner + Send>> {
     match name {
-        "logistic" => Some(Box::new(Logistic)),
-        "tree" => Some(Box::new(ReadableTree)),
-        "forest" => Some(Box::new(Forest)),
+        "logistic" => Some(Arc::new(Logistic)),
+        "tree" => Some(Arc::new(ReadableTree)),
+        "forest" => Some(Arc::new(Forest)),
         _ => None,
     }
 }
