@@ -10,10 +10,11 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::gauge::Gauge;
 use crate::labelled::{EvalError, Labelled};
 use crate::metrics::Metric;
 use crate::normal::held_confidence;
-use crate::ranking::{Ranking, Tally};
+use crate::outcome::OutcomeKind;
 
 /// Resamples are reduced, though never below [`MIN_RESAMPLES`], where rows × resamples would pass this: half a minute of work.
 const MAX_ROW_VISITS: usize = 400_000_000;
@@ -39,9 +40,9 @@ impl Default for BootstrapOptions {
 }
 
 impl BootstrapOptions {
-    /// The number of resamples that a table of this size gets.
-    pub fn resamples_for(&self, n_rows: usize) -> usize {
-        let affordable = (MAX_ROW_VISITS / n_rows.max(1)).max(MIN_RESAMPLES);
+    /// The number of resamples that a table of this size gets; for survival curves the size is rows × grid days.
+    pub fn resamples_for(&self, size: usize) -> usize {
+        let affordable = (MAX_ROW_VISITS / size.max(1)).max(MIN_RESAMPLES);
         self.resamples.clamp(1, MAX_RESAMPLES).min(affordable)
     }
 }
@@ -82,9 +83,12 @@ impl Measured {
 /// Metrics of one model with their intervals, as stored in a bundle's `metrics.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
+    /// Kind of outcome; files leave it out where it is binary.
+    #[serde(default, skip_serializing_if = "OutcomeKind::is_binary")]
+    pub kind: OutcomeKind,
     /// Rows measured.
     pub n_rows: usize,
-    /// Of which positive.
+    /// Of which positive: see [`Labelled::n_positives`].
     pub n_positives: usize,
     /// Groups, usually customers: what was resampled.
     pub n_groups: usize,
@@ -130,32 +134,26 @@ pub struct Difference {
 
 /// Measures metrics with percentile intervals from a bootstrap over groups.
 ///
-/// A metric is left out where it is undefined on the rows or on more than half of the resamples. `ece_10` is an exception to
-/// the percentiles: its resampled values lie too high, because noise never cancels in an absolute value, so both ends are moved
-/// down by the bootstrap's estimate of that bias (mean of the resamples − value) and held at 0. The value itself overstates the
-/// error of a well calibrated model for the same reason, and so does its interval: a ceiling on it errs on the safe side.
+/// A metric is left out where it is undefined on the rows (as those of another kind are, see [`Metric::of_kind`]) or on more
+/// than half of the resamples. Errors that average gaps over bins (`ece_10`, `decile_mape`, `survival_ece_…`) are an exception
+/// to the percentiles: their resampled values lie too high, because noise never cancels in an absolute value, so both ends are
+/// moved down by the bootstrap's estimate of that bias (mean of the resamples − value) and held at 0. The value itself overstates
+/// the error of a well calibrated model for the same reason, and so does its interval: a ceiling on it errs on the safe side.
 ///
 /// # Source
 /// Efron and Tibshirani (1993), chapters 10 (bias) and 13 (percentiles); Field and Welsh (2007) for clusters; on the bias of
 /// binned calibration errors Roelofs et al. (2022), "Mitigating bias in calibration error estimation".
 pub fn evaluate(labelled: &Labelled, metrics: &[Metric], options: &BootstrapOptions) -> Evaluation {
     let plan = Plan::new(labelled, options);
-    let ranking = Ranking::new(labelled);
-    let whole = ranking.tally(labelled.n_groups());
-    let start = ranking.recalibration(&whole, None);
-    let values = Metric::measure_tally(metrics, &ranking, &whole, None);
-    let replicates = plan.replicates(
-        || ranking.empty_tally(),
-        |weights, tally| {
-            ranking.tally_into(weights, tally);
-            Metric::measure_tally(metrics, &ranking, tally, start)
-        },
-    );
+    let gauge = Gauge::new(labelled);
+    let values = gauge.measure_whole(metrics, labelled.n_groups());
+    let replicates = plan.replicates(|weights| gauge.measure_resample(metrics, weights));
     let mut measured = plan.measured(metrics, &values, &replicates);
-    for error in measured.iter_mut().filter(|measured| measured.metric == Metric::Ece10) {
+    for error in measured.iter_mut().filter(|measured| measured.metric.is_binned_gap()) {
         (error.low, error.high) = (error.low.max(0.0), error.high.max(0.0));
     }
     Evaluation {
+        kind: labelled.kind(),
         metrics: measured,
         n_rows: labelled.n_rows(),
         n_positives: labelled.n_positives(),
@@ -167,26 +165,28 @@ pub fn evaluate(labelled: &Labelled, metrics: &[Metric], options: &BootstrapOpti
     }
 }
 
-/// Measures the trivial baseline: the rate of positives of the training rows as everybody's probability.
+/// Measures the trivial baseline: the rate of positives, or the mean value, of the training rows as everybody's prediction.
+///
+/// For survival it is a curve, such as [`crate::kaplan_meier`] of the training rows: evaluate [`Labelled::with_constant`].
 ///
 /// # Errors
-/// [`EvalError::Probability`] when `base_rate` is not a probability.
+/// [`EvalError`] when `base_rate` is not a probability, for values not finite, or the rows have survival curves of several days.
 pub fn evaluate_base_rate(
     labelled: &Labelled,
     base_rate: f64,
     metrics: &[Metric],
     options: &BootstrapOptions,
 ) -> Result<Evaluation, EvalError> {
-    Ok(evaluate(&labelled.with_probability(&vec![base_rate; labelled.n_rows()])?, metrics, options))
+    Ok(evaluate(&labelled.with_constant(&[base_rate])?, metrics, options))
 }
 
 /// Measures how much better `new` is than `champion`, both on the same resamples of the same rows.
 ///
-/// Intervals are percentiles; that of `ece_10` is moved by the bias as in [`evaluate`]. A metric that is undefined for either
-/// model, or on more than half of the resamples, is left out.
+/// Intervals are percentiles; those of errors over bins are moved by the bias as in [`evaluate`]. A metric that is undefined for
+/// either model, or on more than half of the resamples, is left out.
 ///
 /// # Errors
-/// [`EvalError::DifferentRows`] when labels or groups are not the same row by row.
+/// [`EvalError::DifferentRows`] when outcomes, grid days or groups are not the same row by row.
 pub fn compare(
     new: &Labelled,
     champion: &Labelled,
@@ -197,22 +197,15 @@ pub fn compare(
         return Err(EvalError::DifferentRows);
     }
     let plan = Plan::new(new, options);
-    let rankings = [new, champion].map(Ranking::new);
-    let wholes = [0, 1].map(|side| rankings[side].tally(new.n_groups()));
-    let starts = [0, 1].map(|side| rankings[side].recalibration(&wholes[side], None));
-    let better_by = |tallies: &[Tally; 2]| -> Vec<Option<f64>> {
-        let [news, champions] = [0, 1].map(|side| Metric::measure_tally(metrics, &rankings[side], &tallies[side], starts[side]));
+    let gauges = [new, champion].map(Gauge::new);
+    let better_by = |sides: [Vec<Option<f64>>; 2]| -> Vec<Option<f64>> {
+        let [news, champions] = sides;
         let differences = metrics.iter().zip(news.into_iter().zip(champions));
         differences.map(|(metric, (new, champion))| Some(metric.goodness(new?) - metric.goodness(champion?))).collect()
     };
-    let values = better_by(&wholes);
-    let replicates = plan.replicates(
-        || [0, 1].map(|side: usize| rankings[side].empty_tally()),
-        |weights, tallies| {
-            rankings.iter().zip(tallies.iter_mut()).for_each(|(ranking, tally)| ranking.tally_into(weights, tally));
-            better_by(tallies)
-        },
-    );
+    let values = better_by([0, 1].map(|side: usize| gauges[side].measure_whole(metrics, new.n_groups())));
+    let replicates =
+        plan.replicates(|weights| better_by([0, 1].map(|side: usize| gauges[side].measure_resample(metrics, weights))));
     let difference = |measured: Measured| {
         let Measured { metric, value, low, high, standard_error } = measured;
         Difference { metric, value, low, high, standard_error }
@@ -232,26 +225,22 @@ impl Plan {
     fn new(labelled: &Labelled, options: &BootstrapOptions) -> Self {
         Self {
             n_groups: labelled.n_groups(),
-            resamples: options.resamples_for(labelled.n_rows()),
+            resamples: options.resamples_for(labelled.n_cells()),
             confidence: held_confidence(options.confidence),
             seed: options.seed,
         }
     }
 
     /// One vector of metrics per resample, in the order of resamples whatever the number of threads.
-    fn replicates<S: Send>(
-        &self,
-        scratch: impl Fn() -> S + Sync + Send,
-        statistic: impl Fn(&[u32], &mut S) -> Vec<Option<f64>> + Sync + Send,
-    ) -> Vec<Vec<Option<f64>>> {
-        let draw = |(weights, scratch): &mut (Vec<u32>, S), mut generator: Xoshiro256PlusPlus| {
+    fn replicates(&self, statistic: impl Fn(&[u32]) -> Vec<Option<f64>> + Sync + Send) -> Vec<Vec<Option<f64>>> {
+        let draw = |weights: &mut Vec<u32>, mut generator: Xoshiro256PlusPlus| {
             weights.fill(0);
             for _ in 0..self.n_groups {
                 weights[generator.random_range(0..self.n_groups as u32) as usize] += 1;
             }
-            statistic(weights, scratch)
+            statistic(weights)
         };
-        self.generators().into_par_iter().map_init(|| (vec![0; self.n_groups], scratch()), draw).collect()
+        self.generators().into_par_iter().map_init(|| vec![0; self.n_groups], draw).collect()
     }
 
     /// What the resamples say about each metric; those without an interval are left out.
@@ -284,7 +273,7 @@ fn measured(metric: Metric, value: f64, mut replicates: Vec<f64>, plan: &Plan) -
     let squares: f64 = replicates.iter().map(|replicate| (replicate - mean) * (replicate - mean)).sum();
     replicates.sort_unstable_by(f64::total_cmp);
     let tail = (1.0 - plan.confidence) / 2.0;
-    let bias = if metric == Metric::Ece10 { mean - value } else { 0.0 };
+    let bias = if metric.is_binned_gap() { mean - value } else { 0.0 };
     let (low, high) = (quantile(&replicates, tail) - bias, quantile(&replicates, 1.0 - tail) - bias);
     Some(Measured { metric, value, low, high, standard_error: (squares / (n - 1.0).max(1.0)).sqrt() })
 }

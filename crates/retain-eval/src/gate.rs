@@ -2,16 +2,17 @@
 //!
 //! Bounds of intervals are compared, never points: a check passes where the whole interval is on the good side, fails where it
 //! is on the bad side, and is inconclusive where it holds the threshold. Two kinds of evidence never pass: an interval without
-//! width, and fewer than 30 positives or 30 negatives.
+//! width, and fewer than 30 positives or 30 negatives (of values 30 above 0, of survival 30 events).
 
 use std::collections::BTreeMap;
 
 use crate::bootstrap::{BootstrapOptions, Difference, Evaluation, Measured, compare, evaluate};
-use crate::gate_file::{GateFile, MIN_PER_CLASS, NonInferiority, SliceCheck, SliceLimit};
+use crate::gate_file::{Beats, GateFile, MIN_PER_CLASS, NonInferiority, SliceCheck, SliceLimit};
 use crate::gate_report::{CheckKind, CheckLine, GateReport, Verdict};
 use crate::labelled::{EvalError, Labelled};
 use crate::metrics::Metric;
 use crate::normal::{Z_POWER_80, two_sided_z};
+use crate::outcome::OutcomeKind;
 
 /// Names of slices too small to judge that a report lists.
 const MAX_NAMED_SLICES: usize = 5;
@@ -29,8 +30,12 @@ pub struct GateInput<'a> {
     pub labelled: Option<&'a Labelled>,
     /// The champion's predictions on the same rows.
     pub champion: Option<Champion<'a>>,
-    /// Rate of positives among the training rows.
+    /// Rate of positives, or mean value, of the training rows.
     pub base_rate: Option<f64>,
+    /// Kaplan-Meier curve of the training rows, one probability per grid day: the base rate of a survival model.
+    pub base_curve: Option<&'a [f64]>,
+    /// Columns that predict by the past, one number per row of `labelled`.
+    pub past_columns: &'a [PastColumn],
     /// Values of slice columns, one per row of `labelled`.
     pub slice_columns: &'a [SliceColumn],
     /// What was measured of the model in service.
@@ -44,8 +49,17 @@ pub struct GateInput<'a> {
 pub struct Champion<'a> {
     /// How reports call it, such as `telco-churn/2`.
     pub name: &'a str,
-    /// Its predictions on the rows of [`GateInput::labelled`].
-    pub probability: &'a [f64],
+    /// Its predictions on the rows of [`GateInput::labelled`], laid out as [`Labelled::predictions`].
+    pub predictions: &'a [f64],
+}
+
+/// One column that predicts by the past.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastColumn {
+    /// The column's name.
+    pub name: String,
+    /// One prediction per row, in the unit of the model's.
+    pub predictions: Vec<f64>,
 }
 
 /// One column of slice labels.
@@ -82,6 +96,16 @@ pub enum GateError {
         /// The model at hand.
         gated: String,
     },
+    /// A metric that the model's kind of outcome does not have.
+    #[error("the check `{check}` is not for a model of {kind} outcomes, expected one of {known}")]
+    OtherKind {
+        /// The check.
+        check: String,
+        /// The kind of the model's outcomes.
+        kind: OutcomeKind,
+        /// The metrics that there are.
+        known: String,
+    },
     /// Non-inferiority without a champion.
     #[error("[[non_inferiority]] compares with a champion, and there is none")]
     NoChampion,
@@ -91,12 +115,28 @@ pub enum GateError {
     /// Champion, baseline and slices need rows.
     #[error("the gate file has checks that need labelled rows ([[non_inferiority]], [[beats]], [[slice]]), and there are none")]
     NoData,
-    /// The baseline needs the rate of positives.
-    #[error("[[beats]] needs the rate of positives of the training rows, and the model does not say")]
+    /// The baseline needs the base rate.
+    #[error(
+        "[[beats]] needs the rate of positives, mean value or survival curve of the training rows, and the model does not say"
+    )]
     NoBaseRate,
-    /// The rate of positives is not a probability.
-    #[error("the rate of positives of the training rows is not usable")]
+    /// The base rate is no prediction.
+    #[error("the rate of positives, mean value or survival curve of the training rows is not usable")]
     BaseRate(#[source] EvalError),
+    /// A column of the past that the rows lack.
+    #[error("[[beats]] needs the column `{column}`, and the data has none of that name")]
+    NoPastColumn {
+        /// The column.
+        column: String,
+    },
+    /// A column of the past that is no prediction.
+    #[error("the column `{column}` cannot be compared with the model's predictions")]
+    Past {
+        /// The column.
+        column: String,
+        /// What is wrong with it.
+        source: EvalError,
+    },
     /// A slice column that the rows lack.
     #[error("[[slice]] needs the column `{column}`, and the data has none of that name")]
     NoSliceColumn {
@@ -157,17 +197,23 @@ pub fn run(file: &GateFile, input: &GateInput<'_>) -> Result<GateReport, GateErr
     Ok(GateReport::new(input, &file.bootstrap, lines))
 }
 
+/// Refuses checks for another model, and metrics that this model's outcomes do not have.
 fn check_models(file: &GateFile, input: &GateInput<'_>) -> Result<(), GateError> {
-    let floors = file.floors.iter().map(|check| ("floor", check.metric.name(), &check.model));
-    let ceilings = file.ceilings.iter().map(|check| ("ceiling", check.metric.name(), &check.model));
-    let champions = file.non_inferiority.iter().map(|check| ("non_inferiority", check.metric.name(), &check.model));
-    let beats = file.beats.iter().map(|check| ("beats", check.metric.name(), &check.model));
-    let slices = file.slices.iter().map(|check| ("slice", check.metric.name(), &check.model));
-    let serving = file.serving.iter().map(|check| ("serving", "limits", &check.model));
-    for (kind, metric, model) in floors.chain(ceilings).chain(champions).chain(beats).chain(slices).chain(serving) {
+    let floors = file.floors.iter().map(|check| ("floor", Some(check.metric), &check.model));
+    let ceilings = file.ceilings.iter().map(|check| ("ceiling", Some(check.metric), &check.model));
+    let champions = file.non_inferiority.iter().map(|check| ("non_inferiority", Some(check.metric), &check.model));
+    let beats = file.beats.iter().map(|check| ("beats", Some(check.metric), &check.model));
+    let slices = file.slices.iter().map(|check| ("slice", Some(check.metric), &check.model));
+    let serving = file.serving.iter().map(|check| ("serving", None, &check.model));
+    let kind = input.evaluation.kind;
+    for (table, metric, model) in floors.chain(ceilings).chain(champions).chain(beats).chain(slices).chain(serving) {
+        let check = || format!("{table} {}", metric.map_or("limits", Metric::name));
         if let Some(asked) = model.as_ref().filter(|asked| asked.as_str() != input.model) {
-            let (check, asked) = (format!("{kind} {metric}"), asked.clone());
-            return Err(GateError::OtherModel { check, asked, gated: input.model.to_owned() });
+            return Err(GateError::OtherModel { check: check(), asked: asked.clone(), gated: input.model.to_owned() });
+        }
+        if metric.is_some_and(|metric| metric.kind() != kind) {
+            let known = Metric::of_kind(kind).iter().map(|metric| metric.name()).collect::<Vec<_>>().join(", ");
+            return Err(GateError::OtherKind { check: check(), kind, known });
         }
     }
     Ok(())
@@ -183,26 +229,26 @@ struct Evidence {
     n_positives: usize,
     n_negatives: usize,
     confidence: f64,
+    kind: OutcomeKind,
 }
 
 impl Evidence {
     fn measured(measured: &Measured, evaluation: &Evaluation) -> Self {
         let Measured { value, low, high, standard_error, .. } = *measured;
         let (n_positives, n_negatives) = (evaluation.n_positives, evaluation.n_negatives());
-        Self { value, low, high, standard_error, n_positives, n_negatives, confidence: evaluation.confidence }
+        let Evaluation { confidence, kind, .. } = *evaluation;
+        Self { value, low, high, standard_error, n_positives, n_negatives, confidence, kind }
     }
 
     fn compared(difference: &Difference, rows: &Labelled, options: &BootstrapOptions) -> Self {
         let Difference { value, low, high, standard_error, .. } = *difference;
         let (n_positives, n_negatives, confidence) = (rows.n_positives(), rows.n_negatives(), options.confidence);
-        Self { value, low, high, standard_error, n_positives, n_negatives, confidence }
+        Self { value, low, high, standard_error, n_positives, n_negatives, confidence, kind: rows.kind() }
     }
 
     /// Where an interval that lies wholly on one side, `good` or `bad`, puts the verdict.
     fn verdict(&self, good: bool, bad: bool) -> (Verdict, String) {
-        if self.n_positives.min(self.n_negatives) < MIN_PER_CLASS {
-            let Self { n_positives, n_negatives, .. } = self;
-            let note = format!("{n_positives} positives and {n_negatives} negatives; a verdict needs {MIN_PER_CLASS} of each");
+        if let Some(note) = self.too_thin() {
             return (Verdict::Inconclusive, note);
         }
         match (good, bad) {
@@ -211,6 +257,24 @@ impl Evidence {
             (_, true) => (Verdict::Fail, String::new()),
             _ => (Verdict::Inconclusive, "the interval holds the threshold".to_owned()),
         }
+    }
+
+    /// Why there are too few rows for a verdict, if there are.
+    fn too_thin(&self) -> Option<String> {
+        let Self { n_positives, n_negatives, .. } = self;
+        let (enough, note) = match self.kind {
+            OutcomeKind::Binary => (
+                *n_positives.min(n_negatives) >= MIN_PER_CLASS,
+                format!("{n_positives} positives and {n_negatives} negatives; a verdict needs {MIN_PER_CLASS} of each"),
+            ),
+            OutcomeKind::Value => {
+                (*n_positives >= MIN_PER_CLASS, format!("{n_positives} values above 0; a verdict needs {MIN_PER_CLASS}"))
+            }
+            OutcomeKind::Survival => {
+                (*n_positives >= MIN_PER_CLASS, format!("{n_positives} events; a verdict needs {MIN_PER_CLASS}"))
+            }
+        };
+        (!enough).then_some(note)
     }
 
     fn line(&self, line: CheckLine, good: bool, bad: bool) -> CheckLine {
@@ -270,19 +334,44 @@ fn beats_lines(file: &GateFile, input: &GateInput<'_>) -> Result<Vec<CheckLine>,
         return Ok(Vec::new());
     }
     let rows = rows(input)?;
-    let base_rate = input.base_rate.ok_or(GateError::NoBaseRate)?;
-    let baseline = rows.with_probability(&vec![base_rate; rows.n_rows()]).map_err(GateError::BaseRate)?;
-    let metrics: Vec<Metric> = file.beats.iter().map(|check| check.metric).collect();
-    let differences = compare(rows, &baseline, &metrics, &file.bootstrap)?;
-    let line = |metric: &Metric| {
-        let line = CheckLine::new(CheckKind::Beats, metric.name(), ">", 0.0);
-        let Some(difference) = differences.iter().find(|difference| difference.metric == *metric) else {
-            return line.inconclusive("not defined for the model or for the base rate on these rows");
+    // One comparison per baseline serves all of its metrics.
+    let mut asked: BTreeMap<Option<&str>, Vec<Metric>> = BTreeMap::new();
+    for check in &file.beats {
+        asked.entry(check.column.as_deref()).or_default().push(check.metric);
+    }
+    let mut differences = BTreeMap::new();
+    for (column, metrics) in &asked {
+        differences.insert(*column, compare(rows, &baseline(rows, *column, input)?, metrics, &file.bootstrap)?);
+    }
+    let line = |check: &Beats| {
+        let line = CheckLine::new(CheckKind::Beats, check.metric.name(), ">", 0.0);
+        let found = differences.get(&check.column.as_deref()).and_then(|all| all.iter().find(|d| d.metric == check.metric));
+        let judged = match found {
+            Some(difference) => {
+                let evidence = Evidence::compared(difference, rows, &file.bootstrap);
+                evidence.line(line, difference.low > 0.0, difference.high <= 0.0)
+            }
+            None => line.inconclusive("not defined for the model or for the baseline on these rows"),
         };
-        let evidence = Evidence::compared(difference, rows, &file.bootstrap);
-        evidence.line(line, difference.low > 0.0, difference.high <= 0.0)
+        let against = check.column.as_ref().map(|column| format!("against the column `{column}`"));
+        CheckLine { note: against.map_or(judged.note.clone(), |against| joined(&judged.note, &against)), ..judged }
     };
-    Ok(metrics.iter().map(line).collect())
+    Ok(file.beats.iter().map(line).collect())
+}
+
+/// The rows with the predictions of a column of the past, or of the training rows for everybody.
+fn baseline(rows: &Labelled, column: Option<&str>, input: &GateInput<'_>) -> Result<Labelled, GateError> {
+    let Some(name) = column else {
+        let base_rate = input.base_rate.as_slice();
+        let constant = if rows.kind() == OutcomeKind::Survival { input.base_curve.unwrap_or_default() } else { base_rate };
+        if constant.is_empty() {
+            return Err(GateError::NoBaseRate);
+        }
+        return rows.with_constant(constant).map_err(GateError::BaseRate);
+    };
+    let known = input.past_columns.iter().find(|column| column.name == name);
+    let column = known.ok_or_else(|| GateError::NoPastColumn { column: name.to_owned() })?;
+    rows.with_predictions(&column.predictions).map_err(|source| GateError::Past { column: name.to_owned(), source })
 }
 
 fn champion_lines(file: &GateFile, input: &GateInput<'_>) -> Result<Vec<CheckLine>, GateError> {
@@ -291,10 +380,10 @@ fn champion_lines(file: &GateFile, input: &GateInput<'_>) -> Result<Vec<CheckLin
     }
     let champion = input.champion.ok_or(GateError::NoChampion)?;
     let rows = rows(input)?;
-    let champion = rows.with_probability(champion.probability).map_err(GateError::Champion)?;
+    let champion = rows.with_predictions(champion.predictions).map_err(GateError::Champion)?;
     let metrics: Vec<Metric> = file.non_inferiority.iter().map(|check| check.metric).collect();
     let differences = compare(rows, &champion, &metrics, &file.bootstrap)?;
-    let same_predictions = rows.probability() == champion.probability();
+    let same_predictions = rows.predictions() == champion.predictions();
     let same_order = same_predictions || rows.ranks_as(&champion);
     let line = |check: &NonInferiority| {
         let line = CheckLine::new(CheckKind::NonInferiority, check.metric.name(), ">", -check.margin);

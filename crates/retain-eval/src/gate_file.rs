@@ -72,15 +72,21 @@ pub struct Beats {
     /// What it is compared with; default `base_rate`.
     #[serde(default)]
     pub baseline: Baseline,
+    /// The column that `past` reads, and absent for every other baseline.
+    pub column: Option<String>,
 }
 
 /// A prediction that needs no model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Baseline {
-    /// The rate of positives among the training rows, for everybody.
+    /// What the training rows say of everybody: their rate of positives, their mean value (also written `constant`), or their
+    /// Kaplan-Meier curve (also written `kaplan_meier`).
     #[default]
+    #[serde(alias = "constant", alias = "kaplan_meier")]
     BaseRate,
+    /// What a column of the data says of each row, in the unit of the prediction: past spend, last period's activity.
+    Past,
 }
 
 /// `[[slice]]`: a limit that holds for every combination of values of the columns `by`.
@@ -134,8 +140,10 @@ pub struct GateNeeds {
     pub data: bool,
     /// A champion's predictions on those rows.
     pub champion: bool,
-    /// The rate of positives among the training rows.
+    /// What the training rows say of everybody: rate of positives, mean value or Kaplan-Meier curve.
     pub base_rate: bool,
+    /// Columns that predict by the past, sorted.
+    pub past_columns: Vec<String>,
     /// Columns whose values make slices, sorted.
     pub slice_columns: Vec<String>,
     /// A measured 99th percentile.
@@ -210,12 +218,13 @@ impl GateFile {
         let metrics: BTreeSet<Metric> = floors.chain(self.ceilings.iter().map(|ceiling| ceiling.metric)).collect();
         let columns: BTreeSet<&String> = self.slices.iter().flat_map(|slice| &slice.by).collect();
         let champion = !self.non_inferiority.is_empty();
-        let base_rate = !self.beats.is_empty();
+        let past: BTreeSet<&String> = self.beats.iter().filter_map(|beats| beats.column.as_ref()).collect();
         GateNeeds {
             metrics: metrics.into_iter().collect(),
-            data: champion || base_rate || !self.slices.is_empty(),
+            data: champion || !self.beats.is_empty() || !self.slices.is_empty(),
             champion,
-            base_rate,
+            base_rate: self.beats.iter().any(|beats| beats.baseline == Baseline::BaseRate),
+            past_columns: past.into_iter().cloned().collect(),
             slice_columns: columns.into_iter().cloned().collect(),
             p99: self.serving.iter().any(|serving| serving.p99_ms.is_some()),
             model_size: self.serving.iter().any(|serving| serving.model_mb.is_some()),

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::bootstrap::BootstrapOptions;
 use crate::gate_file::{
-    Beats, Ceiling, Floor, GateFile, GateFileError, MIN_PER_CLASS, NonInferiority, Serving, SliceCheck, SliceLimit,
+    Baseline, Beats, Ceiling, Floor, GateFile, GateFileError, MIN_PER_CLASS, NonInferiority, Serving, SliceCheck, SliceLimit,
 };
 use crate::metrics::Metric;
 
@@ -20,7 +20,7 @@ const TABLES: [(&str, &[&str]); 7] = [
     ("floor", &["model", "metric", "min"]),
     ("ceiling", &["model", "metric", "max"]),
     ("non_inferiority", &["model", "metric", "margin"]),
-    ("beats", &["model", "metric", "baseline"]),
+    ("beats", &["model", "metric", "baseline", "column"]),
     ("slice", &["model", "by", "metric", "max_abs", "min", "max", "min_positives"]),
     ("serving", &["model", "p99_ms", "model_mb", "parity_max_abs"]),
 ];
@@ -80,7 +80,7 @@ impl GateFile {
             floors: lines.checked(raw.floor, |line, floor| finite(line, "min", floor.min))?,
             ceilings: lines.checked(raw.ceiling, |line, ceiling| finite(line, "max", ceiling.max))?,
             non_inferiority: lines.checked(raw.non_inferiority, |line, check| not_negative(line, "margin", check.margin))?,
-            beats: raw.beats.into_iter().map(Spanned::into_inner).collect(),
+            beats: lines.checked(raw.beats, past_has_a_column)?,
             slices: raw.slice.into_iter().map(|slice| lines.slice(slice)).collect::<Result<_, _>>()?,
             serving: lines.checked(raw.serving, serving_has_limits)?,
         };
@@ -118,7 +118,7 @@ fn check_keys(text: &str, lines: &Lines) -> Result<(), GateFileError> {
 fn check_type(key: &'static str, value: &DeValue<'_>, line: usize) -> Result<(), GateFileError> {
     let is_text = |value: &DeValue<'_>| matches!(value, DeValue::String(_));
     let (fits, expected) = match key {
-        "model" | "metric" | "baseline" => (is_text(value), "a text in quotes"),
+        "model" | "metric" | "baseline" | "column" => (is_text(value), "a text in quotes"),
         "by" => {
             let is_list = value.as_array().is_some_and(|columns| columns.iter().all(|column| is_text(column.get_ref())));
             (is_list, "a list of columns such as `[\"plan\"]`")
@@ -228,6 +228,19 @@ fn not_negative(line: usize, key: &'static str, number: f64) -> Result<(), GateF
     if number >= 0.0 && number.is_finite() { Ok(()) } else { Err(error()) }
 }
 
+fn past_has_a_column(line: usize, beats: &Beats) -> Result<(), GateFileError> {
+    match (beats.baseline, &beats.column) {
+        (Baseline::Past, None) => {
+            let expected = "[[beats]] with `baseline = \"past\"` should name the `column` that predicts by the past";
+            Err(GateFileError::Limits { line, expected })
+        }
+        (Baseline::BaseRate, Some(_)) => {
+            Err(GateFileError::Limits { line, expected: "`column` of [[beats]] needs `baseline = \"past\"`" })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn serving_has_limits(line: usize, serving: &Serving) -> Result<(), GateFileError> {
     let limits = [("p99_ms", serving.p99_ms), ("model_mb", serving.model_mb), ("parity_max_abs", serving.parity_max_abs)];
     if limits.iter().all(|(_, limit)| limit.is_none()) {
@@ -240,7 +253,7 @@ fn serving_has_limits(line: usize, serving: &Serving) -> Result<(), GateFileErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate_file::{Baseline, GateNeeds};
+    use crate::gate_file::GateNeeds;
 
     const WHOLE: &str = r#"
 [gate]
@@ -304,7 +317,8 @@ parity_max_abs = 1e-9
             "line 5: unknown key `multiplicity` in `gate`, expected one of confidence, resamples, seed",
         );
         refused("[[floor]]\nmetric='rocauc'\nmin=0.8", "line 2: unknown metric `rocauc`, did you mean `roc_auc`?");
-        refused("[[beats]]\nmetric='roc_auc'\nbaseline='coin'", "line 3: unknown variant `coin`, expected `base_rate`");
+        let coin = "line 3: unknown variant `coin`, expected one of `base_rate`, `constant`, `kaplan_meier`, `past`";
+        refused("[[beats]]\nmetric='roc_auc'\nbaseline='coin'", coin);
     }
 
     #[test]
@@ -316,6 +330,24 @@ parity_max_abs = 1e-9
             "line 2: `by` should be a list of columns such as `[\"plan\"]`, found `\"plan\"`",
         );
         refused("[[floor]]\nmetric=1\nmin=0.7", "line 2: `metric` should be a text in quotes, found `1`");
+    }
+
+    #[test]
+    fn the_past_is_a_column() {
+        let file =
+            GateFile::parse("[[beats]]\nmetric='mae'\nbaseline='past'\ncolumn='spend_90d'\n[[beats]]\nmetric='mae'").unwrap();
+        assert_eq!((file.beats[0].baseline, file.beats[1].baseline), (Baseline::Past, Baseline::BaseRate));
+        let needs = file.needs();
+        assert_eq!((needs.data, needs.base_rate, needs.past_columns), (true, true, vec!["spend_90d".to_owned()]));
+        assert!(!GateFile::parse("[[beats]]\nmetric='mae'\nbaseline='past'\ncolumn='spend_90d'").unwrap().needs().base_rate);
+        refused(
+            "[[beats]]\nmetric='mae'\nbaseline='past'",
+            "line 1: [[beats]] with `baseline = \"past\"` should name the `column` that predicts by the past",
+        );
+        refused(
+            "[[beats]]\nmetric='mae'\nbaseline='constant'\ncolumn='a'",
+            "line 1: `column` of [[beats]] needs `baseline = \"past\"`",
+        );
     }
 
     #[test]

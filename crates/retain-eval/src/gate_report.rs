@@ -219,7 +219,7 @@ impl GateReport {
             exit_code,
             allow_inconclusive: input.allow_inconclusive,
             confidence: options.confidence,
-            resamples: input.labelled.map_or(input.evaluation.resamples, |rows| options.resamples_for(rows.n_rows())),
+            resamples: input.labelled.map_or(input.evaluation.resamples, |rows| options.resamples_for(rows.n_cells())),
             seed: options.seed,
             minimum_detectable_regression_formula: FORMULA,
             checks,

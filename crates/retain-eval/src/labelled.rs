@@ -1,13 +1,17 @@
 //! [`Labelled`]: predictions beside what happened, checked once, so that no metric checks again.
 
+use crate::outcome::{Curves, Events, Outcome, OutcomeKind, Values};
+
 /// Most rows of one table; keeps every count and position within its integer type.
 const MAX_ROWS: usize = 1_000_000_000;
 
-/// One row per prediction: what happened, the probability that was predicted, and whose row it is.
+/// One row per prediction: what happened, what was predicted, and whose row it is.
+///
+/// Three kinds of outcome have a constructor each: [`Self::new`] whether something happens, [`Self::values`] how much comes,
+/// [`Self::survival`] when it happens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labelled {
-    positive: Vec<bool>,
-    probability: Vec<f64>,
+    outcome: Outcome,
     group_idx: Vec<u32>,
     n_groups: usize,
 }
@@ -48,6 +52,56 @@ pub enum EvalError {
         /// The prediction.
         found: f64,
     },
+    /// An amount that is not a number.
+    #[error("row {row}: `{column}` should be a finite number, found `{found}`")]
+    NotFinite {
+        /// Row, counted from 1.
+        row: usize,
+        /// The column.
+        column: &'static str,
+        /// The value.
+        found: f64,
+    },
+    /// A predicted interval that is upside down.
+    #[error("row {row}: the interval should not end below its beginning, found `{low}` to `{high}`")]
+    Interval {
+        /// Row, counted from 1.
+        row: usize,
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// Not a length of time.
+    #[error("row {row}: the time should be a finite number of days from 0, found `{found}`")]
+    Time {
+        /// Row, counted from 1.
+        row: usize,
+        /// The time.
+        found: f64,
+    },
+    /// A grid of days that does not rise.
+    #[error("grid day {position} should be finite and above {before}, found `{found}`")]
+    Grid {
+        /// Position in the grid, counted from 1.
+        position: usize,
+        /// The day.
+        found: f64,
+        /// The day before it in the grid, 0 for the first.
+        before: f64,
+    },
+    /// Not a survival curve.
+    #[error("row {row}: survival at day {day} should lie within [0, 1] and not above {before}, found `{found}`")]
+    Survival {
+        /// Row, counted from 1.
+        row: usize,
+        /// The grid day.
+        day: f64,
+        /// The probability.
+        found: f64,
+        /// The probability at the grid day before, 1 for the first.
+        before: f64,
+    },
     /// Two models that were not measured on the same rows cannot be compared.
     #[error("the two models were measured on different rows")]
     DifferentRows,
@@ -79,25 +133,74 @@ impl Labelled {
     /// [`EvalError`] when there are no rows, the lengths differ, a label is neither 0 nor 1, or a prediction is NaN or
     /// outside `[0, 1]`.
     pub fn new(target: &[f64], probability: &[f64], group: &[u32]) -> Result<Self, EvalError> {
-        let n_rows = target.len();
-        if n_rows == 0 || n_rows > MAX_ROWS {
-            return Err(EvalError::Rows { found: n_rows });
-        }
-        check_length("group", group.len(), n_rows)?;
-        if let Some((row_idx, &found)) = target.iter().enumerate().find(|(_, label)| **label != 0.0 && **label != 1.0) {
-            return Err(EvalError::Target { row: row_idx + 1, found });
-        }
-        let (group_idx, n_groups) = compact(group);
-        let positive = target.iter().map(|&label| label == 1.0).collect();
-        Ok(Self { positive, probability: checked(probability, n_rows)?, group_idx, n_groups })
+        check_rows(target.len(), group)?;
+        Ok(Self::grouped(Outcome::Binary(Events::new(target, probability)?), group))
     }
 
-    /// The same rows with another model's probabilities.
+    /// Checks amounts or counts that came, their predicted expectations and, where there are any, predicted intervals.
+    ///
+    /// All slices have one value per row: `actual` and `expected` in the same unit (currency, active days), `interval` the lower
+    /// and the upper ends; `group` as in [`Self::new`]. Amounts below 0, such as refunds, are allowed; metrics that they make
+    /// meaningless are then not defined.
     ///
     /// # Errors
-    /// [`EvalError`] when there are more or fewer than rows, or one is not a probability.
-    pub fn with_probability(&self, probability: &[f64]) -> Result<Self, EvalError> {
-        Ok(Self { probability: checked(probability, self.n_rows())?, ..self.clone() })
+    /// [`EvalError`] when there are no rows, the lengths differ, a number is not finite, or an interval ends below its
+    /// beginning.
+    pub fn values(
+        actual: &[f64],
+        expected: &[f64],
+        interval: Option<(&[f64], &[f64])>,
+        group: &[u32],
+    ) -> Result<Self, EvalError> {
+        check_rows(actual.len(), group)?;
+        Ok(Self::grouped(Outcome::Value(Values::new(actual, expected, interval)?), group))
+    }
+
+    /// Checks times to an event, or to the end of observation, and predicted survival curves.
+    ///
+    /// Shapes: `times` (days from the prediction on), `events` (whether the time ended with the event) and `group` have one
+    /// value per row; `survival` is `n_rows × grid_days.len()`, row by row, the probability that the event comes after each of
+    /// `grid_days`. The last grid day is the horizon.
+    ///
+    /// # Errors
+    /// [`EvalError`] when there are no rows, the lengths differ, a time is below 0 or not finite, the grid is empty or does not
+    /// rise from above 0, or a curve leaves `[0, 1]` or rises.
+    pub fn survival(
+        times: &[f64],
+        events: &[bool],
+        grid_days: &[f64],
+        survival: &[f64],
+        group: &[u32],
+    ) -> Result<Self, EvalError> {
+        check_rows(times.len(), group)?;
+        Ok(Self::grouped(Outcome::Survival(Curves::new(times, events, grid_days, survival)?), group))
+    }
+
+    fn grouped(outcome: Outcome, group: &[u32]) -> Self {
+        let (group_idx, n_groups) = compact(group);
+        Self { outcome, group_idx, n_groups }
+    }
+
+    /// The same rows with another model's predictions, laid out as [`Self::predictions`]; predicted intervals are dropped.
+    ///
+    /// # Errors
+    /// [`EvalError`] when there are more or fewer than rows ask for, or one is not a prediction of this kind.
+    pub fn with_predictions(&self, predictions: &[f64]) -> Result<Self, EvalError> {
+        let outcome = self.outcome.with_predictions(predictions)?;
+        Ok(Self { outcome, group_idx: self.group_idx.clone(), n_groups: self.n_groups })
+    }
+
+    /// The same rows with one prediction for everybody: a single number, or for survival one probability per grid day.
+    ///
+    /// # Errors
+    /// [`EvalError`] when it has another length or is not a prediction of this kind.
+    pub fn with_constant(&self, prediction: &[f64]) -> Result<Self, EvalError> {
+        let expected = match &self.outcome {
+            Outcome::Survival(curves) => curves.grid_days.len(),
+            Outcome::Binary(_) | Outcome::Value(_) => 1,
+        };
+        check_length("prediction", prediction.len(), expected)?;
+        self.with_predictions(&prediction.repeat(self.n_rows()))
     }
 
     /// The rows at these positions, in this order.
@@ -111,23 +214,26 @@ impl Labelled {
         if let Some(&found) = row_idxs.iter().find(|&&row_idx| row_idx >= self.n_rows()) {
             return Err(EvalError::RowIdx { found, n_rows: self.n_rows() });
         }
-        let (group_idx, n_groups) = compact(&row_idxs.iter().map(|&row_idx| self.group_idx[row_idx]).collect::<Vec<_>>());
-        let positive = row_idxs.iter().map(|&row_idx| self.positive[row_idx]).collect();
-        let probability = row_idxs.iter().map(|&row_idx| self.probability[row_idx]).collect();
-        Ok(Self { positive, probability, group_idx, n_groups })
+        let group: Vec<u32> = row_idxs.iter().map(|&row_idx| self.group_idx[row_idx]).collect();
+        Ok(Self::grouped(self.outcome.subset(row_idxs), &group))
+    }
+
+    /// What kind of outcome the rows have.
+    pub fn kind(&self) -> OutcomeKind {
+        self.outcome.kind()
     }
 
     /// Number of rows, at least one.
     pub fn n_rows(&self) -> usize {
-        self.positive.len()
+        self.group_idx.len()
     }
 
-    /// Rows where it happened.
+    /// Rows where it happened: a positive label, a value above 0, an event that was seen.
     pub fn n_positives(&self) -> usize {
-        self.positive.iter().filter(|&&positive| positive).count()
+        self.outcome.n_positives()
     }
 
-    /// Rows where it did not happen.
+    /// Rows where it did not happen, or was not seen to.
     pub fn n_negatives(&self) -> usize {
         self.n_rows() - self.n_positives()
     }
@@ -137,14 +243,30 @@ impl Labelled {
         self.n_groups
     }
 
-    /// The predictions, one per row.
-    pub fn probability(&self) -> &[f64] {
-        &self.probability
+    /// The predictions: probabilities or expected values, one per row; survival curves row by row.
+    pub fn predictions(&self) -> &[f64] {
+        self.outcome.predictions()
     }
 
-    /// What happened, one per row.
-    pub(crate) fn positive(&self) -> &[bool] {
-        &self.positive
+    /// The predicted probabilities of a binary outcome, one per row; empty for other kinds.
+    pub fn probability(&self) -> &[f64] {
+        match &self.outcome {
+            Outcome::Binary(events) => &events.probability,
+            Outcome::Value(_) | Outcome::Survival(_) => &[],
+        }
+    }
+
+    /// How many numbers one resample reads: what the number of affordable resamples depends on.
+    pub(crate) fn n_cells(&self) -> usize {
+        match &self.outcome {
+            Outcome::Binary(_) | Outcome::Value(_) => self.n_rows(),
+            Outcome::Survival(curves) => curves.survival.len(),
+        }
+    }
+
+    /// What happened and what was predicted.
+    pub(crate) fn outcome(&self) -> &Outcome {
+        &self.outcome
     }
 
     /// The group of each row, numbered from 0 without gaps.
@@ -154,26 +276,24 @@ impl Labelled {
 
     /// Whether both predictions put the rows in the same order, with the same ties.
     pub(crate) fn ranks_as(&self, other: &Self) -> bool {
-        dense_ranks(&self.probability) == dense_ranks(&other.probability)
+        dense_ranks(&self.outcome.rank_key()) == dense_ranks(&other.outcome.rank_key())
     }
 
-    /// Whether the labels and groups are those of `other`, row by row.
+    /// Whether outcomes and groups are those of `other`, row by row.
     pub(crate) fn same_rows(&self, other: &Self) -> bool {
-        self.positive == other.positive && self.group_idx == other.group_idx
+        self.group_idx == other.group_idx && self.outcome.same_truth(&other.outcome)
     }
 }
 
-fn check_length(column: &'static str, found: usize, expected: usize) -> Result<(), EvalError> {
+fn check_rows(n_rows: usize, group: &[u32]) -> Result<(), EvalError> {
+    if n_rows == 0 || n_rows > MAX_ROWS {
+        return Err(EvalError::Rows { found: n_rows });
+    }
+    check_length("group", group.len(), n_rows)
+}
+
+pub(crate) fn check_length(column: &'static str, found: usize, expected: usize) -> Result<(), EvalError> {
     if found == expected { Ok(()) } else { Err(EvalError::Length { column, found, expected }) }
-}
-
-fn checked(probability: &[f64], n_rows: usize) -> Result<Vec<f64>, EvalError> {
-    check_length("probability", probability.len(), n_rows)?;
-    if let Some((row_idx, &found)) = probability.iter().enumerate().find(|(_, p)| !(0.0..=1.0).contains(*p)) {
-        return Err(EvalError::Probability { row: row_idx + 1, found });
-    }
-    // Adding 0 turns −0 into 0, which sorting by bits would otherwise tell apart.
-    Ok(probability.iter().map(|p| p + 0.0).collect())
 }
 
 /// Numbers the groups from 0 without gaps, in order of their given numbers.
@@ -185,12 +305,12 @@ fn compact(group: &[u32]) -> (Vec<u32>, usize) {
     (group.iter().map(position).collect(), known.len())
 }
 
-/// The position of each row's probability among the distinct ones.
-fn dense_ranks(probability: &[f64]) -> Vec<usize> {
-    let mut known = probability.to_vec();
+/// The position of each row's number among the distinct ones.
+pub(crate) fn dense_ranks(numbers: &[f64]) -> Vec<usize> {
+    let mut known = numbers.to_vec();
     known.sort_unstable_by(f64::total_cmp);
     known.dedup();
-    probability.iter().map(|p| known.partition_point(|other| other < p)).collect()
+    numbers.iter().map(|number| known.partition_point(|other| other < number)).collect()
 }
 
 #[cfg(test)]

@@ -1,21 +1,18 @@
-//! [`Metric`]: the names of the quality numbers and what each one computes.
+//! [`Metric`]: the names of the quality numbers and what each one means.
 //!
 //! Ties are treated as scikit-learn treats them, and where it has no such metric the rule stands at the variant: a metric
-//! depends on the rows, never on their order.
+//! depends on the rows, never on their order. How each is computed is in `binary`, `values` and `survival`.
 
 use std::fmt;
 
 use retain_core::nearest;
 use serde::{Deserialize, Serialize};
 
+use crate::gauge::Gauge;
 use crate::labelled::{EvalError, Labelled};
-use crate::ranking::{Ranking, Tally};
-use crate::recalibration::Recalibration;
+use crate::outcome::OutcomeKind;
 
-/// Bins of `ece_10` and of the calibration table.
-pub(crate) const N_BINS: usize = 10;
-
-/// A number that says how good predicted probabilities are.
+/// A number that says how good predictions are. Which there are depends on the kind of outcome: [`Metric::of_kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 #[non_exhaustive]
@@ -48,10 +45,75 @@ pub enum Metric {
     CalibrationIntercept,
     /// Mean prediction minus rate of positives; 0 is calibrated, above 0 promises too many.
     CalibrationInTheLarge,
+    /// Area between the concentration curve of the actual values, in order of falling prediction, and the diagonal, divided by
+    /// that of the perfect order; 1 is perfect, 0 is no order, −1 upside down.
+    ///
+    /// With `cum_i` the share of the total value in the first `i` of `n` rows the area is `2 · Σ cum_i / n − 1` (Lorenz, 1905;
+    /// the lifetime-value form is that of Wang, Liu and Miao, 2019, arXiv 1912.07753), here by trapezoids, that is with
+    /// `(cum_{i−1} + cum_i) / 2` for `cum_i`: no order then scores 0 instead of `1 / n`. Over tied predictions the curve is
+    /// straight, the mean over their orders. Not defined where all values are the same.
+    NormalizedGini,
+    /// Spearman's rank correlation of prediction and actual value, tied rows at their middle rank. scipy's `spearmanr`.
+    Spearman,
+    /// Mean over ten bins of `|mean prediction − mean actual| / mean actual`.
+    ///
+    /// Bins hold equal shares of rows in order of prediction, with the rule for ties of [`Self::Ece10`]; empty ones do not
+    /// count. A bin whose mean actual is not above 0 has no relative error of its own: its gap is divided by the mean actual of
+    /// all rows instead, so that value promised to customers who bring none is not overlooked. Not defined where the total is
+    /// not above 0.
+    DecileMape,
+    /// `(Σ prediction − Σ actual) / Σ actual`; 0 is right, above 0 promises too much. Not defined where the total is not above 0.
+    TotalBias,
+    /// Mean of `|prediction − actual|`. scikit-learn's `mean_absolute_error`.
+    Mae,
+    /// Root of the mean of `(prediction − actual)²`. scikit-learn's `root_mean_squared_error`.
+    Rmse,
+    /// Share of the Poisson deviance that the predictions explain, `1 − deviance(prediction) / deviance(mean actual)`.
+    /// scikit-learn's `d2_tweedie_score(power=1)`.
+    ///
+    /// Not defined for values or predictions below 0, for a prediction of 0 where something came, and where all values are the
+    /// same.
+    PoissonD2,
+    /// Share of the total value in the tenth of rows of highest prediction; the tenth is exact as in [`Self::LiftAt10`].
+    /// Not defined with values below 0.
+    TopTenthValue,
+    /// Share of actual values within their predicted interval, ends included.
+    IntervalCoverage,
+    /// Mean width of the predicted intervals, in the unit of the values.
+    IntervalWidth,
+    /// Mean squared error of the survival probability at a day, by inverse probability of censoring weights.
+    ///
+    /// Rows whose event came by the day weigh `1 / G(time)`, rows that were followed to the day without it `1 / G(day)`, rows
+    /// that were lost before it nothing; `G(t)` is the Kaplan-Meier estimate, on the rows measured, that a row is still observed
+    /// at `t`. An event comes before a censoring of the same day, so a row censored on the very day counts as survived, and a
+    /// study that ends for all on day 180 has a score at day 180. Graf et al. (1999); scikit-survival's `brier_score`, which
+    /// agrees where no event, censoring and day fall together.
+    SurvivalBrier(Horizon),
+    /// The score of [`Self::SurvivalBrier`] at all grid days, integrated by trapezoids and divided by the days between first and
+    /// last. scikit-survival's `integrated_brier_score`.
+    IntegratedBrier,
+    /// Chance that of two rows the one whose event comes first, before the last grid day, has the higher predicted risk by that
+    /// day; tied risks count half. Pairs weigh `1 / G(time)²` with `G` of [`Self::SurvivalBrier`].
+    /// Uno et al. (2011); scikit-survival's `concordance_index_ipcw`.
+    UnoC,
+    /// Expected calibration error of the risk by a day: mean of `|mean predicted risk − Kaplan-Meier risk|` over ten bins,
+    /// weighted by rows.
+    ///
+    /// Bins as in [`Self::Ece10`]; one in which nobody was followed to the day does not count.
+    SurvivalEce(Horizon),
+    /// Mean predicted risk by a day minus the Kaplan-Meier risk of all rows; 0 is calibrated, above 0 promises too many events.
+    SurvivalBias(Horizon),
+    /// p value of D-calibration: the survival probabilities at the rows' own times are spread evenly over ten bins of `[0, 1]`.
+    ///
+    /// A censored row is spread over the bins below its own; times after the last grid day are censored there. Pearson's
+    /// statistic with nine degrees of freedom takes rows for independent, and resamples are less even than the rows, so the
+    /// interval lies low: a floor on it errs on the safe side. Haider et al. (2020), "Effective ways to build and evaluate
+    /// individual survival distributions".
+    DCalibrationP,
 }
 
 impl Metric {
-    /// All metrics, in the order of reports.
+    /// The metrics of a binary outcome, in the order of reports.
     pub const ALL: [Self; 10] = [
         Self::RocAuc,
         Self::AveragePrecision,
@@ -64,6 +126,56 @@ impl Metric {
         Self::CalibrationIntercept,
         Self::CalibrationInTheLarge,
     ];
+
+    /// The metrics of an amount or a count, in the order of reports.
+    pub const OF_VALUES: [Self; 10] = [
+        Self::NormalizedGini,
+        Self::Spearman,
+        Self::DecileMape,
+        Self::TotalBias,
+        Self::Mae,
+        Self::Rmse,
+        Self::PoissonD2,
+        Self::TopTenthValue,
+        Self::IntervalCoverage,
+        Self::IntervalWidth,
+    ];
+
+    /// The metrics of a time to an event, in the order of reports.
+    pub const OF_SURVIVAL: [Self; 12] = [
+        Self::UnoC,
+        Self::IntegratedBrier,
+        Self::SurvivalBrier(Horizon::Days30),
+        Self::SurvivalBrier(Horizon::Days90),
+        Self::SurvivalBrier(Horizon::Days180),
+        Self::SurvivalBias(Horizon::Days30),
+        Self::SurvivalBias(Horizon::Days90),
+        Self::SurvivalBias(Horizon::Days180),
+        Self::SurvivalEce(Horizon::Days30),
+        Self::SurvivalEce(Horizon::Days90),
+        Self::SurvivalEce(Horizon::Days180),
+        Self::DCalibrationP,
+    ];
+
+    /// The metrics that outcomes of this kind have, in the order of reports.
+    pub fn of_kind(kind: OutcomeKind) -> &'static [Self] {
+        match kind {
+            OutcomeKind::Binary => &Self::ALL,
+            OutcomeKind::Value => &Self::OF_VALUES,
+            OutcomeKind::Survival => &Self::OF_SURVIVAL,
+        }
+    }
+
+    /// The kind of outcome that this is a metric of.
+    pub fn kind(self) -> OutcomeKind {
+        let kinds = [OutcomeKind::Value, OutcomeKind::Survival];
+        kinds.into_iter().find(|kind| Self::of_kind(*kind).contains(&self)).unwrap_or_default()
+    }
+
+    /// The metrics of every kind.
+    fn every() -> impl Iterator<Item = Self> {
+        [OutcomeKind::Binary, OutcomeKind::Value, OutcomeKind::Survival].into_iter().flat_map(Self::of_kind).copied()
+    }
 
     /// The name in files and reports, such as `roc_auc`.
     pub fn name(self) -> &'static str {
@@ -78,6 +190,28 @@ impl Metric {
             Self::CalibrationSlope => "calibration_slope",
             Self::CalibrationIntercept => "calibration_intercept",
             Self::CalibrationInTheLarge => "calibration_in_the_large",
+            Self::NormalizedGini => "normalized_gini",
+            Self::Spearman => "spearman",
+            Self::DecileMape => "decile_mape",
+            Self::TotalBias => "total_bias",
+            Self::Mae => "mae",
+            Self::Rmse => "rmse",
+            Self::PoissonD2 => "poisson_d2",
+            Self::TopTenthValue => "top_tenth_value",
+            Self::IntervalCoverage => "interval_coverage",
+            Self::IntervalWidth => "interval_width",
+            Self::UnoC => "uno_c",
+            Self::IntegratedBrier => "integrated_brier",
+            Self::SurvivalBrier(Horizon::Days30) => "survival_brier_30d",
+            Self::SurvivalBrier(Horizon::Days90) => "survival_brier_90d",
+            Self::SurvivalBrier(Horizon::Days180) => "survival_brier_180d",
+            Self::SurvivalBias(Horizon::Days30) => "survival_bias_30d",
+            Self::SurvivalBias(Horizon::Days90) => "survival_bias_90d",
+            Self::SurvivalBias(Horizon::Days180) => "survival_bias_180d",
+            Self::SurvivalEce(Horizon::Days30) => "survival_ece_30d",
+            Self::SurvivalEce(Horizon::Days90) => "survival_ece_90d",
+            Self::SurvivalEce(Horizon::Days180) => "survival_ece_180d",
+            Self::DCalibrationP => "d_calibration_p",
         }
     }
 
@@ -86,9 +220,9 @@ impl Metric {
     /// # Errors
     /// [`EvalError::UnknownMetric`], with the nearest name when one is close.
     pub fn parse(name: &str) -> Result<Self, EvalError> {
-        Self::ALL.into_iter().find(|metric| metric.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name);
-            let hint = match nearest(name, names) {
+        Self::every().find(|metric| metric.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = Self::every().map(Self::name).collect();
+            let hint = match nearest(name, names.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("expected one of {}", names.join(", ")),
             };
@@ -98,14 +232,27 @@ impl Metric {
 
     /// Whether more is better; false for losses and for metrics that have a [`Self::target`].
     pub fn higher_is_better(self) -> bool {
-        matches!(self, Self::RocAuc | Self::AveragePrecision | Self::BrierSkill | Self::LiftAt10)
+        matches!(
+            self,
+            Self::RocAuc
+                | Self::AveragePrecision
+                | Self::BrierSkill
+                | Self::LiftAt10
+                | Self::NormalizedGini
+                | Self::Spearman
+                | Self::PoissonD2
+                | Self::TopTenthValue
+                | Self::IntervalCoverage
+                | Self::UnoC
+                | Self::DCalibrationP
+        )
     }
 
     /// The best value of a metric that can be too high as well as too low.
     pub fn target(self) -> Option<f64> {
         match self {
             Self::CalibrationSlope => Some(1.0),
-            Self::CalibrationIntercept | Self::CalibrationInTheLarge => Some(0.0),
+            Self::CalibrationIntercept | Self::CalibrationInTheLarge | Self::TotalBias | Self::SurvivalBias(_) => Some(0.0),
             _ => None,
         }
     }
@@ -121,41 +268,57 @@ impl Metric {
 
     /// Whether it depends on the order of the predictions alone, not on their size.
     pub(crate) fn depends_on_order_only(self) -> bool {
-        matches!(self, Self::RocAuc | Self::AveragePrecision | Self::LiftAt10)
+        matches!(
+            self,
+            Self::RocAuc
+                | Self::AveragePrecision
+                | Self::LiftAt10
+                | Self::NormalizedGini
+                | Self::Spearman
+                | Self::TopTenthValue
+                | Self::UnoC
+        )
+    }
+
+    /// Whether it averages absolute gaps over bins, in which noise never cancels, so that resampled values lie too high.
+    pub(crate) fn is_binned_gap(self) -> bool {
+        matches!(self, Self::Ece10 | Self::DecileMape | Self::SurvivalEce(_))
     }
 
     /// The metric of these rows.
     ///
-    /// None where it is not defined: ranking metrics, skill and recalibration need both classes, and recalibration needs
-    /// predictions that differ and do not separate the classes.
+    /// None where it is not defined: for rows of another kind, and where the rows do not determine it. Ranking metrics of binary
+    /// outcomes, skill and recalibration need both classes, and recalibration needs predictions that differ and do not separate
+    /// the classes; metrics of values say at their variants what they need; survival metrics need a grid that reaches their day
+    /// and rows that were followed to it.
     pub fn measure(self, labelled: &Labelled) -> Option<f64> {
-        let ranking = Ranking::new(labelled);
-        Self::measure_tally(&[self], &ranking, &ranking.tally(labelled.n_groups()), None)[0]
+        let gauge = Gauge::new(labelled);
+        gauge.measure_whole(&[self], labelled.n_groups())[0]
     }
+}
 
-    /// Several metrics of the same counts; `start` is where the recalibration starts from.
-    pub(crate) fn measure_tally(
-        metrics: &[Self],
-        ranking: &Ranking,
-        tally: &Tally,
-        start: Option<Recalibration>,
-    ) -> Vec<Option<f64>> {
-        let recalibrates = |metric: &Self| matches!(metric, Self::CalibrationSlope | Self::CalibrationIntercept);
-        // One fit gives two metrics.
-        let recalibration = if metrics.iter().any(recalibrates) { ranking.recalibration(tally, start) } else { None };
-        let measure = |metric: &Self| match metric {
-            Self::RocAuc => roc_auc(tally),
-            Self::AveragePrecision => average_precision(tally),
-            Self::LogLoss => Some(log_loss(ranking, tally)),
-            Self::BrierScore => Some(brier_score(ranking, tally)),
-            Self::BrierSkill => brier_skill(ranking, tally),
-            Self::Ece10 => Some(expected_calibration_error(ranking, tally)),
-            Self::LiftAt10 => top_tenth_lift(tally),
-            Self::CalibrationSlope => recalibration.map(|fit| fit.slope),
-            Self::CalibrationIntercept => recalibration.map(|fit| fit.intercept),
-            Self::CalibrationInTheLarge => Some(tally.mean(|b| ranking.probability[b] - 1.0, |b| ranking.probability[b])),
-        };
-        metrics.iter().map(measure).collect()
+/// A day at which survival curves are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Horizon {
+    /// 30 days after the prediction.
+    Days30,
+    /// 90 days after the prediction.
+    Days90,
+    /// 180 days after the prediction.
+    Days180,
+}
+
+impl Horizon {
+    /// All horizons, from the nearest.
+    pub const ALL: [Self; 3] = [Self::Days30, Self::Days90, Self::Days180];
+
+    /// Days after the prediction.
+    pub fn days(self) -> f64 {
+        match self {
+            Self::Days30 => 30.0,
+            Self::Days90 => 90.0,
+            Self::Days180 => 180.0,
+        }
     }
 }
 
@@ -177,98 +340,4 @@ impl TryFrom<String> for Metric {
     fn try_from(name: String) -> Result<Self, Self::Error> {
         Self::parse(&name)
     }
-}
-
-fn both_classes(tally: &Tally) -> bool {
-    tally.n_positives > 0 && tally.n_negatives > 0
-}
-
-fn roc_auc(tally: &Tally) -> Option<f64> {
-    // Whole numbers: the area is exact before the one division. Counts of resamples may pass 2³², products 2⁶⁴.
-    let (mut positives_above, mut twice_won) = (0_u128, 0_u128);
-    for (positives, negatives) in tally.blocks() {
-        twice_won += u128::from(negatives) * (2 * positives_above + u128::from(positives));
-        positives_above += u128::from(positives);
-    }
-    let pairs = u128::from(tally.n_positives) * u128::from(tally.n_negatives);
-    (pairs > 0).then(|| twice_won as f64 / (2 * pairs) as f64)
-}
-
-fn average_precision(tally: &Tally) -> Option<f64> {
-    let (mut hits, mut taken, mut sum) = (0, 0, 0.0);
-    for (positives, negatives) in tally.blocks() {
-        hits += positives;
-        taken += positives + negatives;
-        if positives > 0 {
-            sum += positives as f64 * (hits as f64 / taken as f64);
-        }
-    }
-    both_classes(tally).then(|| sum / tally.n_positives as f64)
-}
-
-fn log_loss(ranking: &Ranking, tally: &Tally) -> f64 {
-    tally.mean(|b| ranking.loss_if_positive[b], |b| ranking.loss_if_negative[b])
-}
-
-fn brier_score(ranking: &Ranking, tally: &Tally) -> f64 {
-    let square = |x: f64| x * x;
-    tally.mean(|b| square(1.0 - ranking.probability[b]), |b| square(ranking.probability[b]))
-}
-
-fn brier_skill(ranking: &Ranking, tally: &Tally) -> Option<f64> {
-    let rate = tally.n_positives as f64 / tally.n_rows() as f64;
-    both_classes(tally).then(|| 1.0 - brier_score(ranking, tally) / (rate * (1.0 - rate)))
-}
-
-fn top_tenth_lift(tally: &Tally) -> Option<f64> {
-    let wanted = tally.n_rows() as f64 / 10.0;
-    let (mut hits, mut left) = (0.0, wanted);
-    for (positives, negatives) in tally.blocks().filter(|(positives, negatives)| positives + negatives > 0) {
-        let n = (positives + negatives) as f64;
-        let inside = (left / n).min(1.0);
-        hits += inside * positives as f64;
-        left -= n;
-        if left <= 0.0 {
-            break;
-        }
-    }
-    let rate = tally.n_positives as f64 / tally.n_rows() as f64;
-    both_classes(tally).then(|| hits / wanted / rate)
-}
-
-/// One bin of a calibration curve: counts, the sum of the predictions, and the blocks it spans.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Bin {
-    pub(crate) n_positives: u64,
-    pub(crate) n_rows: u64,
-    pub(crate) prediction_sum: f64,
-    /// Lowest and highest probability in the bin.
-    pub(crate) range: Option<(f64, f64)>,
-}
-
-/// Ten bins of equal shares of rows, from low probabilities to high; the rule for ties stands at [`Metric::Ece10`].
-pub(crate) fn equal_mass_bins(ranking: &Ranking, tally: &Tally) -> [Bin; N_BINS] {
-    let mut bins = [Bin::default(); N_BINS];
-    let n_rows = u128::from(tally.n_rows());
-    let mut below = 0_u128;
-    for ((positives, negatives), &probability) in tally.blocks().zip(&ranking.probability).rev() {
-        let tied = positives + negatives;
-        if tied == 0 {
-            continue;
-        }
-        // At most 9: twice the rows below and the tied rows once stay under twice the rows.
-        let position = N_BINS as u128 * (2 * below + u128::from(tied)) / (2 * n_rows);
-        let bin = &mut bins[position as usize];
-        bin.n_positives += positives;
-        bin.n_rows += tied;
-        bin.prediction_sum += tied as f64 * probability;
-        bin.range = Some((bin.range.map_or(probability, |(low, _)| low), probability));
-        below += u128::from(tied);
-    }
-    bins
-}
-
-fn expected_calibration_error(ranking: &Ranking, tally: &Tally) -> f64 {
-    let gaps = equal_mass_bins(ranking, tally).map(|bin| (bin.prediction_sum - bin.n_positives as f64).abs());
-    gaps.iter().sum::<f64>() / tally.n_rows() as f64
 }

@@ -25,13 +25,14 @@ pub(crate) fn two_sided_z(confidence: f64) -> f64 {
     z
 }
 
-/// Wilson's score interval (1927) for a rate of `n_positives` among `n_rows` independent rows; `(0, 1)` without rows.
-pub(crate) fn wilson(n_positives: u64, n_rows: u64, confidence: f64) -> (f64, f64) {
-    if n_rows == 0 {
+/// Wilson's score interval (1927) for a rate found among `n_rows` independent rows; `(0, 1)` without rows.
+///
+/// `n_rows` may be an effective number of rows, which need not be whole.
+pub(crate) fn wilson(rate: f64, n_rows: f64, confidence: f64) -> (f64, f64) {
+    if n_rows <= 0.0 {
         return (0.0, 1.0);
     }
-    let (n, z) = (n_rows as f64, two_sided_z(confidence));
-    let rate = n_positives as f64 / n;
+    let (n, z) = (n_rows, two_sided_z(confidence));
     let center = rate + z * z / (2.0 * n);
     let spread = z * (rate * (1.0 - rate) / n + z * z / (4.0 * n * n)).sqrt();
     let shrink = 1.0 + z * z / n;
@@ -62,9 +63,9 @@ mod tests {
         let check = |(low, high): (f64, f64), expected: (f64, f64)| {
             assert!((low - expected.0).abs() < 5e-5 && (high - expected.1).abs() < 5e-5, "{low} {high}");
         };
-        check(wilson(81, 263, 0.95), (0.2553, 0.3662));
-        check(wilson(0, 20, 0.95), (0.0, 0.1611));
-        assert_eq!(wilson(0, 0, 0.95), (0.0, 1.0));
-        assert_eq!(wilson(5, 5, 0.95).1, 1.0);
+        check(wilson(81.0 / 263.0, 263.0, 0.95), (0.2553, 0.3662));
+        check(wilson(0.0, 20.0, 0.95), (0.0, 0.1611));
+        assert_eq!(wilson(0.0, 0.0, 0.95), (0.0, 1.0));
+        assert_eq!(wilson(1.0, 5.0, 0.95).1, 1.0);
     }
 }

@@ -3,7 +3,8 @@
 //! Every metric is a function of these counts. That makes three things true at once: rows tied in probability are never told
 //! apart by their order, a bootstrap resample is one pass over sorted rows, and whole-number weights come for free.
 
-use crate::labelled::Labelled;
+use crate::binary::N_BINS;
+use crate::outcome::Events;
 use crate::recalibration::{Recalibration, recalibrate};
 
 /// Probabilities are held this far from 0 and 1 where a logarithm is taken, as scikit-learn's `log_loss` does.
@@ -41,23 +42,12 @@ pub(crate) struct Tally {
 }
 
 impl Ranking {
-    pub(crate) fn new(labelled: &Labelled) -> Self {
-        let predicted = labelled.probability();
-        let mut row_idxs: Vec<usize> = (0..labelled.n_rows()).collect();
-        row_idxs.sort_unstable_by(|&a, &b| predicted[b].total_cmp(&predicted[a]));
-        let mut block_ends = Vec::new();
-        let mut probability: Vec<f64> = Vec::new();
-        for (position, &row_idx) in row_idxs.iter().enumerate() {
-            if probability.last() != Some(&predicted[row_idx]) {
-                probability.push(predicted[row_idx]);
-                block_ends.push(position);
-            }
-            if let Some(end) = block_ends.last_mut() {
-                *end = position + 1;
-            }
-        }
-        let ranked =
-            |row_idx: usize| RankedRow { group_idx: labelled.group_idx()[row_idx], positive: labelled.positive()[row_idx] };
+    pub(crate) fn new(events: &Events, group_idx: &[u32]) -> Self {
+        let predicted = &events.probability;
+        let row_idxs = falling(predicted);
+        let block_ends = block_ends(&row_idxs, |a, b| predicted[a] == predicted[b]);
+        let probability: Vec<f64> = block_ends.iter().map(|&end| predicted[row_idxs[end - 1]]).collect();
+        let ranked = |row_idx: usize| RankedRow { group_idx: group_idx[row_idx], positive: events.positive[row_idx] };
         let rows = row_idxs.into_iter().map(ranked).collect();
         let clipped = || probability.iter().map(|p| p.clamp(CLIP, 1.0 - CLIP));
         let loss_if_positive: Vec<f64> = clipped().map(|p| -libm::log(p)).collect();
@@ -67,33 +57,29 @@ impl Ranking {
     }
 
     /// Counts each row as often as its group weighs; `group_weights` has one number per group.
-    pub(crate) fn tally_into(&self, group_weights: &[u32], tally: &mut Tally) {
+    pub(crate) fn tally(&self, group_weights: &[u32]) -> Tally {
+        let n_blocks = self.probability.len();
+        let mut tally = Tally {
+            positives: Vec::with_capacity(n_blocks),
+            negatives: Vec::with_capacity(n_blocks),
+            n_positives: 0,
+            n_negatives: 0,
+        };
         let mut start = 0;
-        (tally.n_positives, tally.n_negatives) = (0, 0);
-        for (block, &end) in self.block_ends.iter().enumerate() {
+        for &end in &self.block_ends {
             let (mut positives, mut both) = (0, 0);
             for row in &self.rows[start..end] {
                 let weight = u64::from(group_weights[row.group_idx as usize]);
                 positives += weight * u64::from(row.positive);
                 both += weight;
             }
-            (tally.positives[block], tally.negatives[block]) = (positives, both - positives);
+            tally.positives.push(positives);
+            tally.negatives.push(both - positives);
             tally.n_positives += positives;
             tally.n_negatives += both - positives;
             start = end;
         }
-    }
-
-    /// Counts each row once.
-    pub(crate) fn tally(&self, n_groups: usize) -> Tally {
-        let mut tally = self.empty_tally();
-        self.tally_into(&vec![1; n_groups], &mut tally);
         tally
-    }
-
-    pub(crate) fn empty_tally(&self) -> Tally {
-        let n_blocks = self.probability.len();
-        Tally { positives: vec![0; n_blocks], negatives: vec![0; n_blocks], n_positives: 0, n_negatives: 0 }
     }
 
     /// The logistic recalibration of these counts; see [`recalibrate`].
@@ -120,4 +106,35 @@ impl Tally {
         }
         sum / self.n_rows() as f64
     }
+}
+
+/// Row positions by falling number, rows of equal numbers in no particular order.
+pub(crate) fn falling(numbers: &[f64]) -> Vec<usize> {
+    let mut row_idxs: Vec<usize> = (0..numbers.len()).collect();
+    row_idxs.sort_unstable_by(|&a, &b| numbers[b].total_cmp(&numbers[a]));
+    row_idxs
+}
+
+/// Where each run of equal neighbours ends: block `b` is `ordered[ends[b − 1]..ends[b]]`.
+pub(crate) fn block_ends<T: Copy>(ordered: &[T], equal: impl Fn(T, T) -> bool) -> Vec<usize> {
+    (1..=ordered.len()).filter(|&end| end == ordered.len() || !equal(ordered[end - 1], ordered[end])).collect()
+}
+
+/// The bin, of ten equal shares of `n_rows`, for `tied` rows above `below` others: that of their middle rank.
+pub(crate) fn tenth(below: u64, tied: u64, n_rows: u64) -> usize {
+    // At most 9: twice the rows below and the tied rows once stay under twice the rows.
+    (N_BINS as u128 * (2 * u128::from(below) + u128::from(tied)) / (2 * u128::from(n_rows))) as usize
+}
+
+/// The bin of each row when rows are put into ten bins of equal shares, from low numbers to high.
+pub(crate) fn tenths(numbers: &[f64]) -> Vec<usize> {
+    let row_idxs = falling(numbers);
+    let mut bins = vec![0; numbers.len()];
+    let (n_rows, mut start) = (numbers.len() as u64, 0);
+    for end in block_ends(&row_idxs, |a, b| numbers[a] == numbers[b]) {
+        let bin = tenth(n_rows - end as u64, (end - start) as u64, n_rows);
+        row_idxs[start..end].iter().for_each(|&row_idx| bins[row_idx] = bin);
+        start = end;
+    }
+    bins
 }

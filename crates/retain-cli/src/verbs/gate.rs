@@ -10,7 +10,8 @@ use clap::Args;
 use retain_core::MissingMarkers;
 use retain_data::{Dataset, TableSource};
 use retain_eval::{
-    Champion, Evaluation, GateFile, GateInput, GateNeeds, GateReport, Labelled, ServingNumbers, SliceColumn, evaluate, gate,
+    Champion, Evaluation, GateFile, GateInput, GateNeeds, GateReport, Labelled, PastColumn, ServingNumbers, SliceColumn,
+    evaluate, gate,
 };
 use retain_score::Bundle;
 use retain_train::MetricsFile;
@@ -50,6 +51,7 @@ struct Evidence {
     labelled: Labelled,
     champion: Option<Vec<f64>>,
     slice_columns: Vec<SliceColumn>,
+    past_columns: Vec<PastColumn>,
 }
 
 pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Result<Exit> {
@@ -119,7 +121,8 @@ fn evidence(
     Ok(Evidence {
         labelled: predictions(bundle, &dataset)?,
         champion,
-        slice_columns: slice_columns(source, bundle, &dataset, &needs.slice_columns)?,
+        slice_columns: text_columns(source, bundle, &dataset, &needs.slice_columns, "[[slice]]")?,
+        past_columns: past_columns(source, bundle, &dataset, &needs.past_columns)?,
     })
 }
 
@@ -138,15 +141,39 @@ fn champion_probabilities(source: &TableSource, champion: &Bundle, dataset: &Dat
     Ok(predictions(champion, &theirs)?.probability().to_vec())
 }
 
-/// The texts of the columns that make slices, for the rows that have a label.
-fn slice_columns(source: &TableSource, bundle: &Bundle, dataset: &Dataset, names: &[String]) -> Result<Vec<SliceColumn>> {
+/// The numbers of the columns that predict by the past, for the rows that have a label.
+fn past_columns(source: &TableSource, bundle: &Bundle, dataset: &Dataset, names: &[String]) -> Result<Vec<PastColumn>> {
+    let columns = text_columns(source, bundle, dataset, names, "[[beats]]")?;
+    let past = |SliceColumn { name, labels }: SliceColumn| {
+        let number = |(position, text): (usize, &String)| {
+            text.parse().map_err(|_| {
+                let row = position + 1;
+                let message = format!("column `{name}` should be a number, found `{text}` in row {row} of those with a label");
+                Complaint::new(Exit::DATA, message).hint("a baseline needs a prediction for every row")
+            })
+        };
+        let predictions = labels.iter().enumerate().map(number).collect::<Result<Vec<f64>, _>>()?;
+        Ok(PastColumn { name, predictions })
+    };
+    columns.into_iter().map(past).collect()
+}
+
+/// The texts of columns that a gate file names in `table`, for the rows that have a label.
+fn text_columns(
+    source: &TableSource,
+    bundle: &Bundle,
+    dataset: &Dataset,
+    names: &[String],
+    table: &str,
+) -> Result<Vec<SliceColumn>> {
     let target = source.column_idx(&bundle.schema.target);
     let mut columns = Vec::new();
     for name in names {
         let (Some(idx), Some(target)) = (source.column_idx(name), target) else {
-            let complaint = Complaint::usage(format!("[[slice]] names the column `{name}`, and the table has none of that name"));
+            let complaint = Complaint::usage(format!("{table} names the column `{name}`, and the table has none of that name"));
             let near = retain_core::nearest(name, source.columns().iter().map(String::as_str));
-            let hint = near.map_or_else(|| "correct `by` in the gate file".to_owned(), |near| format!("did you mean `{near}`?"));
+            let hint =
+                near.map_or_else(|| "correct the name in the gate file".to_owned(), |near| format!("did you mean `{near}`?"));
             return Err(complaint.hint(hint).into());
         };
         columns.push(SliceColumn { name: name.clone(), labels: labelled_texts(source, idx, target)? });
@@ -196,15 +223,17 @@ fn judge(
         None => stored_evaluation(bundle)?,
     };
     let champion_name = champion.map(|champion| champion.manifest.address()).unwrap_or_default();
-    let probability = evidence.and_then(|evidence| evidence.champion.as_deref());
+    let predictions = evidence.and_then(|evidence| evidence.champion.as_deref());
     let measures_serving = needs.p99 || needs.model_size || needs.parity;
     let input = GateInput {
         model: bundle.manifest.name.as_str(),
         version: bundle.manifest.version,
         evaluation: &evaluation,
         labelled: evidence.map(|evidence| &evidence.labelled),
-        champion: probability.map(|probability| Champion { name: &champion_name, probability }),
+        champion: predictions.map(|predictions| Champion { name: &champion_name, predictions }),
         base_rate: Some(base_rate(bundle)),
+        base_curve: None,
+        past_columns: evidence.map_or(&[], |evidence| &evidence.past_columns),
         slice_columns: evidence.map_or(&[], |evidence| &evidence.slice_columns),
         serving: if measures_serving { serving_numbers(bundle)? } else { ServingNumbers::default() },
         allow_inconclusive,

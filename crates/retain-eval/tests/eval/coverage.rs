@@ -58,7 +58,7 @@ fn the_difference_of_two_models_covers_its_truth() {
     let covered = (0..TABLES).filter(|table| {
         let truths: Vec<f64> = (0..200).map(|_| simulator.uniform()).collect();
         let new = simulator.rows(&truths, |_, truth| truth);
-        let champion = new.with_probability(&[0.5; 200]).unwrap();
+        let champion = new.with_predictions(&[0.5; 200]).unwrap();
         let difference = compare(&new, &champion, &[Metric::BrierScore], &options(*table)).unwrap()[0];
         (difference.low..=difference.high).contains(&(1.0 / 12.0))
     });
@@ -101,7 +101,7 @@ fn differences_are_positive_where_the_new_model_is_better() {
     let truths = simulator.truths(2000);
     let good = simulator.rows(&truths, |_, truth| truth);
     let noisy: Vec<f64> = truths.iter().map(|truth| sigmoid(2.0 * log_odds(*truth) + simulator.normal())).collect();
-    let bad = good.with_probability(&noisy).unwrap();
+    let bad = good.with_predictions(&noisy).unwrap();
     for difference in compare(&good, &bad, &Metric::ALL, &BootstrapOptions::default()).unwrap() {
         assert!(difference.value > 0.0, "{difference:?}");
         assert!(difference.low <= difference.value && difference.value <= difference.high, "{difference:?}");

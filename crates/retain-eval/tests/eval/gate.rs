@@ -39,6 +39,8 @@ impl Case {
             labelled: Some(&self.rows),
             champion: None,
             base_rate: Some(0.2),
+            base_curve: None,
+            past_columns: &[],
             slice_columns: &self.columns,
             serving: ServingNumbers { p99_ms: Some(0.4), model_bytes: Some(3_000_000), parity_max_abs: Some(0.0) },
             allow_inconclusive: false,
@@ -50,7 +52,7 @@ impl Case {
     }
 
     fn against(&self, champion: &[f64], checks: &str) -> GateReport {
-        let champion = Some(Champion { name: "churn/2", probability: champion });
+        let champion = Some(Champion { name: "churn/2", predictions: champion });
         gate(&file(checks), &GateInput { champion, ..self.input() }).unwrap()
     }
 }
@@ -92,7 +94,7 @@ fn shuffled_labels_fail_the_floor_and_do_not_beat_the_base_rate() {
     let truths = simulator.truths(2000);
     // Predictions of other customers: what is left when labels are shuffled.
     let strangers = simulator.truths(2000);
-    let rows = simulator.rows(&truths, |_, truth| truth).with_probability(&strangers).unwrap();
+    let rows = simulator.rows(&truths, |_, truth| truth).with_predictions(&strangers).unwrap();
     let case = Case::of(rows);
     check(&case.run(&format!("{AREA}0.6")), Verdict::Fail, 3);
     check(&case.run("[[beats]]\nmetric='log_loss'"), Verdict::Fail, 3);
@@ -111,7 +113,7 @@ fn a_model_is_not_inferior_to_its_equal_and_inferior_to_its_better() {
     check(&case.against(&twin, &format!("{LOSS}0.005")), Verdict::Pass, 0);
     check(&case.against(&twin, &format!("{LOSS}0")), Verdict::Inconclusive, 4);
     check(&case.against(&worse, &format!("{LOSS}0")), Verdict::Pass, 0);
-    let reversed = Case::of(case.rows.with_probability(&worse).unwrap());
+    let reversed = Case::of(case.rows.with_predictions(&worse).unwrap());
     check(&reversed.against(case.rows.probability(), &format!("{LOSS}0.005")), Verdict::Fail, 3);
 }
 
@@ -143,7 +145,7 @@ fn thin_evidence_never_passes() {
         format!("{} positives and {} negatives; a verdict needs 30 of each", few.rows.n_positives(), few.rows.n_negatives());
     assert_eq!(report.checks[0].note, expected);
     // One number for everybody has an area of exactly one half in every resample.
-    let constant = Case::of(calibrated(2000).rows.with_probability(&[0.2; 2000]).unwrap());
+    let constant = Case::of(calibrated(2000).rows.with_predictions(&[0.2; 2000]).unwrap());
     check(&constant.run(&format!("{AREA}0.5")), Verdict::Inconclusive, 4);
     check(&constant.run(&format!("{AREA}0.6")), Verdict::Fail, 3);
     let one_class = Case::of(Labelled::new(&[0.0; 50], &[0.1; 50], &[0; 50]).unwrap());
@@ -195,7 +197,7 @@ fn a_slice_that_is_off_fails_though_the_whole_is_right() {
     let case = calibrated(4000);
     let shifted = |row: usize, p: f64| (p + if row.is_multiple_of(2) { 0.1 } else { -0.1 }).clamp(0.0, 1.0);
     let skewed: Vec<f64> = case.rows.probability().iter().enumerate().map(|(row, p)| shifted(row, *p)).collect();
-    let case = Case::of(case.rows.with_probability(&skewed).unwrap());
+    let case = Case::of(case.rows.with_predictions(&skewed).unwrap());
     check(&case.run("[[slice]]\nby=['plan']\nmetric='calibration_in_the_large'\nmax_abs=0.05"), Verdict::Fail, 3);
     check(&case.run("[[ceiling]]\nmetric='calibration_in_the_large'\nmax=0.05"), Verdict::Pass, 0);
 }
@@ -210,7 +212,7 @@ fn what_is_missing_is_an_error_with_its_exit_code() {
         (error.exit_code(), error.to_string())
     };
     assert_eq!(fails(&format!("{LOSS}0"), &|_| ()).0, 6);
-    let short = Some(Champion { name: "churn/2", probability: &[0.5] });
+    let short = Some(Champion { name: "churn/2", predictions: &[0.5] });
     let error = gate(&file(&format!("{LOSS}0")), &GateInput { champion: short, ..case.input() }).unwrap_err();
     assert!(matches!(error, GateError::Champion(_)) && error.exit_code() == 6);
     let other = fails("[[floor]]\nmodel='ltv'\nmetric='roc_auc'\nmin=0", &|_| ());

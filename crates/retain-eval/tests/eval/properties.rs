@@ -113,7 +113,7 @@ fn one_thread_and_two_give_the_same_bits() {
     let mut simulator = Simulator::new(3);
     let truths = simulator.truths(500);
     let new = simulator.rows(&truths, |_, truth| truth);
-    let champion = new.with_probability(&truths.iter().map(|truth| truth.sqrt()).collect::<Vec<_>>()).unwrap();
+    let champion = new.with_predictions(&truths.iter().map(|truth| truth.sqrt()).collect::<Vec<_>>()).unwrap();
     let with_threads = |n: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
         let options = BootstrapOptions { resamples: 150, ..BootstrapOptions::default() };
