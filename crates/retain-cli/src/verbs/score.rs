@@ -88,7 +88,11 @@ fn open_reader(source: &TableSource, scorer: &Scorer, day: Option<Day>, elapsed:
     let schema = scorer.schema();
     let Some(column) = elapsed else { return RowReader::open(source, schema, day).with_context(|| table_attempt(source.name())) };
     let Some(duration) = &schema.duration else {
-        let message = format!("`--elapsed` is for survival models, and {} is one of {}", scorer.manifest().address(), scorer.manifest().kind);
+        let message = format!(
+            "`--elapsed` is for survival models, and {} is one of {}",
+            scorer.manifest().address(),
+            scorer.manifest().kind
+        );
         return Err(Complaint::usage(message).hint("leave it out").into());
     };
     let elapsed = DurationSpec { column: column.to_owned(), unit_days: duration.unit_days };
