@@ -263,7 +263,8 @@ impl Plan {
     }
 }
 
-/// Percentiles and standard deviation of one metric's replicates; none where fewer than half of the resamples define it.
+/// Percentiles and standard deviation of one metric's replicates; none where fewer than half of the resamples define it, or where
+/// they are so far apart that their spread is not a number.
 fn measured(metric: Metric, value: f64, mut replicates: Vec<f64>, plan: &Plan) -> Option<Measured> {
     if replicates.is_empty() || 2 * replicates.len() < plan.resamples {
         return None;
@@ -275,7 +276,8 @@ fn measured(metric: Metric, value: f64, mut replicates: Vec<f64>, plan: &Plan) -
     let tail = (1.0 - plan.confidence) / 2.0;
     let bias = if metric.is_binned_gap() { mean - value } else { 0.0 };
     let (low, high) = (quantile(&replicates, tail) - bias, quantile(&replicates, 1.0 - tail) - bias);
-    Some(Measured { metric, value, low, high, standard_error: (squares / (n - 1.0).max(1.0)).sqrt() })
+    let standard_error = (squares / (n - 1.0).max(1.0)).sqrt();
+    standard_error.is_finite().then_some(Measured { metric, value, low, high, standard_error })
 }
 
 /// The quantile of sorted numbers, straight between neighbours as numpy's default; `sorted` is not empty.

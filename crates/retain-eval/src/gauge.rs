@@ -41,7 +41,7 @@ impl Gauge {
             Self::Value(gauge) => gauge.measure(metrics, group_weights),
             Self::Survival(gauge) => gauge.measure(metrics, group_weights),
         };
-        // Squares of amounts near the largest number are infinite.
+        // A total near 0 can make a share of it infinite.
         found.into_iter().map(|value| value.filter(|value| value.is_finite())).collect()
     }
 }

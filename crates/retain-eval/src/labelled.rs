@@ -4,6 +4,8 @@ use crate::outcome::{Curves, Events, Outcome, OutcomeKind, Values};
 
 /// Most rows of one table; keeps every count and position within its integer type.
 const MAX_ROWS: usize = 1_000_000_000;
+/// Sums of squares of amounts up to here stay finite, and so does every interval.
+pub(crate) const LARGEST_AMOUNT: f64 = 1e100;
 
 /// One row per prediction: what happened, what was predicted, and whose row it is.
 ///
@@ -52,9 +54,9 @@ pub enum EvalError {
         /// The prediction.
         found: f64,
     },
-    /// An amount that is not a number.
-    #[error("row {row}: `{column}` should be a finite number, found `{found}`")]
-    NotFinite {
+    /// An amount that is not a number, or so large that its square is none.
+    #[error("row {row}: `{column}` should be a number within ±{LARGEST_AMOUNT:e}, found `{found}`")]
+    Amount {
         /// Row, counted from 1.
         row: usize,
         /// The column.
@@ -144,8 +146,8 @@ impl Labelled {
     /// meaningless are then not defined.
     ///
     /// # Errors
-    /// [`EvalError`] when there are no rows, the lengths differ, a number is not finite, or an interval ends below its
-    /// beginning.
+    /// [`EvalError`] when there are no rows, the lengths differ, a number is not within ±1e100, or an interval ends
+    /// below its beginning.
     pub fn values(
         actual: &[f64],
         expected: &[f64],

@@ -15,6 +15,7 @@ mod binary;
 mod bootstrap;
 mod d_calibration;
 mod gate;
+mod gate_error;
 mod gate_file;
 mod gate_parse;
 mod gate_report;
@@ -31,7 +32,8 @@ mod tables;
 mod values;
 
 pub use bootstrap::{BootstrapOptions, Difference, Evaluation, Interval, Measured, compare, evaluate, evaluate_base_rate};
-pub use gate::{Champion, GateError, GateInput, PastColumn, ServingNumbers, SliceColumn, run as gate};
+pub use gate::{Champion, GateInput, PastColumn, ServingNumbers, SliceColumn, run as gate};
+pub use gate_error::GateError;
 pub use gate_file::{
     Baseline, Beats, Ceiling, Floor, GateFile, GateFileError, GateNeeds, NonInferiority, Serving, SliceCheck, SliceLimit,
 };

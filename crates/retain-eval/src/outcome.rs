@@ -1,8 +1,9 @@
 //! [`OutcomeKind`] and the checked columns of each kind: what happened beside what was predicted.
 
+use retain_core::TaskKind;
 use serde::{Deserialize, Serialize};
 
-use crate::labelled::{EvalError, check_length};
+use crate::labelled::{EvalError, LARGEST_AMOUNT, check_length};
 
 /// A survival curve may rise by this much from one grid day to the next, for rounding; it is a curve of probabilities.
 const RISE_TOLERANCE: f64 = 1e-9;
@@ -34,6 +35,17 @@ impl OutcomeKind {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
     pub(crate) fn is_binary(&self) -> bool {
         *self == Self::Binary
+    }
+}
+
+impl From<TaskKind> for OutcomeKind {
+    /// What the main prediction of a task is judged as; its further probabilities (any value, no activity) are binary.
+    fn from(kind: TaskKind) -> Self {
+        match kind {
+            TaskKind::Churn => Self::Binary,
+            TaskKind::Ltv | TaskKind::Engagement => Self::Value,
+            TaskKind::Survival => Self::Survival,
+        }
     }
 }
 
@@ -94,8 +106,8 @@ impl Values {
             None => None,
             Some((low, high)) => Some(checked_interval(low, high, n_rows)?),
         };
-        let expected = finite("expected", expected, n_rows)?;
-        Ok(Self { actual: finite("actual", actual, n_rows)?, expected, interval })
+        let expected = checked_amounts("expected", expected, n_rows)?;
+        Ok(Self { actual: checked_amounts("actual", actual, n_rows)?, expected, interval })
     }
 }
 
@@ -233,16 +245,18 @@ fn checked_probability(probability: &[f64], n_rows: usize) -> Result<Vec<f64>, E
     Ok(probability.iter().map(|p| p + 0.0).collect())
 }
 
-fn finite(column: &'static str, values: &[f64], n_rows: usize) -> Result<Vec<f64>, EvalError> {
+fn checked_amounts(column: &'static str, values: &[f64], n_rows: usize) -> Result<Vec<f64>, EvalError> {
     check_length(column, values.len(), n_rows)?;
-    if let Some((row_idx, &found)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-        return Err(EvalError::NotFinite { row: row_idx + 1, column, found });
+    if let Some((row_idx, &found)) =
+        values.iter().enumerate().find(|(_, value)| !(-LARGEST_AMOUNT..=LARGEST_AMOUNT).contains(*value))
+    {
+        return Err(EvalError::Amount { row: row_idx + 1, column, found });
     }
     Ok(values.iter().map(|value| value + 0.0).collect())
 }
 
 fn checked_interval(low: &[f64], high: &[f64], n_rows: usize) -> Result<Vec<[f64; 2]>, EvalError> {
-    let (low, high) = (finite("low", low, n_rows)?, finite("high", high, n_rows)?);
+    let (low, high) = (checked_amounts("low", low, n_rows)?, checked_amounts("high", high, n_rows)?);
     let interval: Vec<[f64; 2]> = low.into_iter().zip(high).map(|(low, high)| [low, high]).collect();
     match interval.iter().position(|[low, high]| low > high) {
         Some(row_idx) => Err(EvalError::Interval { row: row_idx + 1, low: interval[row_idx][0], high: interval[row_idx][1] }),

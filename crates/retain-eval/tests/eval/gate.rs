@@ -1,6 +1,6 @@
 use retain_eval::{
-    BootstrapOptions, Champion, Evaluation, GateError, GateFile, GateInput, GateReport, Labelled, Metric, ServingNumbers,
-    SliceColumn, Verdict, evaluate, gate,
+    BootstrapOptions, Champion, Evaluation, GateError, GateFile, GateInput, GateReport, Labelled, Metric, PastColumn,
+    ServingNumbers, SliceColumn, Verdict, evaluate, gate, kaplan_meier,
 };
 
 use crate::simulate::{Simulator, log_odds, sigmoid};
@@ -268,4 +268,101 @@ fn labels_cannot_break_out_of_a_report() {
     assert!(table.contains(r"plan=a\|b") && !table.contains("<script>"), "{table}");
     assert_eq!(table.lines().filter(|line| line.starts_with("| ")).count(), 3);
     assert_eq!(text.lines().count(), 4, "{text}");
+}
+
+/// A gate of a model of values: 2,000 customers, predictions that know the mean.
+fn value_case() -> (Labelled, Vec<f64>) {
+    let mut simulator = Simulator::new(24);
+    let means: Vec<f64> = (0..2000).map(|_| (0.7 * simulator.normal() + 1.0).exp()).collect();
+    let actual: Vec<f64> = means.iter().map(|mean| -mean * (1.0 - simulator.uniform()).ln()).collect();
+    let past: Vec<f64> = means.iter().map(|mean| mean * (1.5 * simulator.normal()).exp()).collect();
+    (Labelled::values(&actual, &means, None, &(0..2000).collect::<Vec<_>>()).unwrap(), past)
+}
+
+fn judged(rows: &Labelled, past: &[PastColumn], base_rate: Option<f64>, checks: &str) -> Result<GateReport, GateError> {
+    let file = file(checks);
+    let evaluation = evaluate(rows, &file.needs().metrics, &file.bootstrap);
+    let input = GateInput {
+        model: "ltv",
+        version: 1,
+        evaluation: &evaluation,
+        labelled: Some(rows),
+        champion: None,
+        base_rate,
+        base_curve: None,
+        past_columns: past,
+        slice_columns: &[],
+        serving: ServingNumbers::default(),
+        allow_inconclusive: false,
+    };
+    gate(&file, &input)
+}
+
+#[test]
+fn a_model_of_values_has_floors_and_beats_constant_and_past() {
+    let (rows, past) = value_case();
+    let past = [PastColumn { name: "spend_90d".to_owned(), predictions: past }];
+    let run = |checks: &str| judged(&rows, &past, Some(3.5), checks);
+    check(&run("[[floor]]\nmetric='normalized_gini'\nmin=0.3").unwrap(), Verdict::Pass, 0);
+    check(&run("[[floor]]\nmetric='normalized_gini'\nmin=0.8").unwrap(), Verdict::Fail, 3);
+    check(&run("[[ceiling]]\nmetric='decile_mape'\nmax=0.2").unwrap(), Verdict::Pass, 0);
+    let both =
+        run("[[beats]]\nmetric='mae'\nbaseline='constant'\n[[beats]]\nmetric='spearman'\nbaseline='past'\ncolumn='spend_90d'");
+    let both = both.unwrap();
+    check(&both, Verdict::Pass, 0);
+    assert_eq!((both.checks[0].note.as_str(), both.checks[1].note.as_str()), ("", "against the column `spend_90d`"));
+    let reversed = rows.with_predictions(&past[0].predictions).unwrap();
+    let better = [PastColumn { name: "spend_90d".to_owned(), predictions: rows.predictions().to_vec() }];
+    let beaten = judged(&reversed, &better, None, "[[beats]]\nmetric='spearman'\nbaseline='past'\ncolumn='spend_90d'").unwrap();
+    check(&beaten, Verdict::Fail, 3);
+
+    let few = rows.subset(&(0..25).collect::<Vec<_>>()).unwrap();
+    let thin = judged(&few, &[], None, "[[floor]]\nmetric='normalized_gini'\nmin=-1").unwrap();
+    check(&thin, Verdict::Inconclusive, 4);
+    assert_eq!(thin.checks[0].note, "25 values above 0; a verdict needs 30");
+}
+
+#[test]
+fn what_a_kind_does_not_have_is_named() {
+    let (rows, _) = value_case();
+    let error = judged(&rows, &[], None, "[[floor]]\nmetric='roc_auc'\nmin=0.8").unwrap_err();
+    let expected = "the check `floor roc_auc` is not for a model of value outcomes, expected one of normalized_gini, spearman, \
+                    decile_mape, total_bias, mae, rmse, poisson_d2, top_tenth_value, interval_coverage, interval_width";
+    assert_eq!((error.to_string().as_str(), error.exit_code()), (expected, 2));
+    let churn = calibrated(200);
+    let error = gate(&file("[[slice]]\nby=['plan']\nmetric='uno_c'\nmin=0.5"), &churn.input()).unwrap_err();
+    assert!(
+        error.to_string().starts_with("the check `slice uno_c` is not for a model of binary outcomes, expected one of roc_auc, ")
+    );
+
+    let past = "[[beats]]\nmetric='mae'\nbaseline='past'\ncolumn='spend'";
+    assert_eq!(judged(&rows, &[], None, past).unwrap_err(), GateError::NoPastColumn { column: "spend".to_owned() });
+    let short = [PastColumn { name: "spend".to_owned(), predictions: vec![1.0] }];
+    assert!(matches!(judged(&rows, &short, None, past).unwrap_err(), GateError::Past { .. }));
+    assert_eq!(judged(&rows, &[], None, "[[beats]]\nmetric='mae'").unwrap_err(), GateError::NoBaseRate);
+}
+
+#[test]
+fn a_survival_model_beats_kaplan_meier() {
+    let mut simulator = Simulator::new(25);
+    let (mut times, mut events, mut curves) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..1500 {
+        let hazard = (0.9 * simulator.normal() - 4.5).exp();
+        let (event, lost) = (-simulator.uniform().ln() / hazard, 300.0 * simulator.uniform());
+        times.push(event.min(lost));
+        events.push(event <= lost);
+        curves.extend([30.0, 60.0, 90.0].map(|day: f64| (-hazard * day).exp()));
+    }
+    let grid = [30.0, 60.0, 90.0];
+    let rows = Labelled::survival(&times, &events, &grid, &curves, &(0..1500).collect::<Vec<_>>()).unwrap();
+    let curve = kaplan_meier(&times, &events, &grid).unwrap();
+    let checks = "[[floor]]\nmetric='uno_c'\nmin=0.6\n[[ceiling]]\nmetric='survival_ece_90d'\nmax=0.06\n\
+                  [[beats]]\nmetric='integrated_brier'\nbaseline='kaplan_meier'";
+    let file = file(checks);
+    let evaluation = evaluate(&rows, &file.needs().metrics, &file.bootstrap);
+    let churn = calibrated(200);
+    let input = GateInput { evaluation: &evaluation, labelled: Some(&rows), slice_columns: &[], ..churn.input() };
+    assert_eq!(gate(&file, &input).unwrap_err(), GateError::NoBaseRate);
+    let report = gate(&file, &GateInput { base_curve: Some(&curve), ..input }).unwrap();
+    check(&report, Verdict::Pass, 0);
 }

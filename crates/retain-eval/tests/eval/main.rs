@@ -6,9 +6,11 @@
 mod coverage;
 /// Verdicts and renderings of the gate.
 mod gate;
-/// Values of scikit-learn, made by `tests/golden/make_metrics.py`.
+/// Values of scikit-learn, scipy and scikit-survival, made by the scripts in `tests/golden`.
 mod golden;
 /// What holds for every table.
 mod properties;
 /// Tables drawn from known probabilities.
 mod simulate;
+/// What holds for every table of values and of censored times.
+mod values_survival;
