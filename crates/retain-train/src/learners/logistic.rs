@@ -60,6 +60,7 @@ impl Learner for Logistic {
         configurations: &[Configuration],
         context: &FitContext,
     ) -> Result<Vec<MarginModel>, FitError> {
+        rows::refuse_weights(dataset, self.name())?;
         rows::require_both_classes(dataset, row_idxs)?;
         let max_rows = (MAX_CELLS / DesignMatrix::most_columns(&dataset.schema)).max(MIN_ROWS);
         let row_idxs = rows::thinned(dataset, row_idxs, max_rows, context.seed);
