@@ -6,7 +6,6 @@ use retain_core::Day;
 use retain_data::{Dataset, TableReport, Task};
 use retain_score::{BUNDLE_FORMAT_VERSION, Bands, Bundle, DateRange, Manifest, Model};
 
-use crate::blend::Recipe;
 use crate::card::model_card;
 use crate::draw::draw_check_rows;
 use crate::metrics_file::MetricsFile;
@@ -23,10 +22,13 @@ pub(crate) struct BundleParts<'a> {
     pub(crate) dataset: &'a Dataset,
     pub(crate) report: &'a TableReport,
     pub(crate) plan: &'a Plan,
-    pub(crate) recipe: &'a Recipe,
+    /// Name of what won.
+    pub(crate) learner: &'a str,
+    /// Its settings.
+    pub(crate) configuration: String,
     pub(crate) model: Model,
     pub(crate) metrics: &'a MetricsFile,
-    /// The winner's probabilities on the rows that judged it.
+    /// The winner's probabilities on the rows that judged it; of amounts, the expected amounts. Bands are drawn from these.
     pub(crate) judged: &'a [f64],
     pub(crate) warnings: &'a [String],
     /// Whether the run would have done more with more time.
@@ -68,8 +70,8 @@ fn manifest(parts: &BundleParts<'_>) -> Manifest {
         horizon_days: task.horizon_days,
         lead_days: task.lead_days,
         seed: parts.seed,
-        learner: parts.recipe.name().to_owned(),
-        configuration: parts.recipe.configuration(),
+        learner: parts.learner.to_owned(),
+        configuration: parts.configuration.clone(),
         calibrator: parts.model.calibrator().name().to_owned(),
         validation: parts.plan.description.clone(),
         n_rows: dataset.n_rows() as u64,

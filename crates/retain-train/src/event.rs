@@ -53,7 +53,8 @@ pub(crate) fn train_event(
         dataset,
         report,
         plan,
-        recipe: &entries[winner].recipe,
+        learner: entries[winner].recipe.name(),
+        configuration: entries[winner].recipe.configuration(),
         model,
         metrics: &metrics,
         judged: judged.labelled[winner].probability(),
@@ -199,11 +200,7 @@ fn metrics_file(
             Measurement::new("the table given as --test", &labelled, rate_of_all, &bootstrap(options)).map_err(Into::into)
         })
         .transpose()?;
-    let measured_on = match &plan.test {
-        None => format!("rows left out of the fit: {}", plan.description),
-        Some(_) => format!("the latest block, which nothing was chosen on: {}", plan.description),
-    };
-    let on_judged = Measurement::new(&measured_on, &judged.labelled[judged.winner], base_rate, &bootstrap(options))?;
+    let on_judged = Measurement::new(&plan.measured_on(), &judged.labelled[judged.winner], base_rate, &bootstrap(options))?;
     MetricsFile::new(on_judged, judged.rows.clone(), test, dataset, model).map_err(Into::into)
 }
 

@@ -13,12 +13,16 @@ mod event;
 mod learner;
 pub mod learners;
 mod metrics_file;
+mod outcome;
 mod plan;
 mod reference;
 mod select;
+mod survival;
 mod train;
 
 pub use learner::{Configuration, FitContext, FitError, Learner, Loss};
 pub use metrics_file::{Importance, LeaderboardRow, Measurement, MetricsFile};
+pub use outcome::{baseline, labelled, occurrence};
 pub use reference::{Histogram, ReferenceFile};
+pub use survival::SurvivalError;
 pub use train::{LEADERBOARD_METRICS, Preference, Progress, TrainError, TrainOptions, Trained, train};

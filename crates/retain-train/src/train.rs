@@ -17,6 +17,7 @@ use crate::learner::{FitContext, FitError, Learner, Loss};
 use crate::learners;
 use crate::metrics_file::MetricsFile;
 use crate::plan::Plan;
+use crate::survival::{SurvivalError, train_survival};
 
 /// Of the budget, what choosing may use; the rest is for the fit on all rows and the intervals.
 const SELECTION_SHARE: f64 = 0.7;
@@ -100,6 +101,9 @@ pub enum TrainError {
         /// The kind.
         kind: TaskKind,
     },
+    /// The table has no survival model.
+    #[error(transparent)]
+    Survival(#[from] SurvivalError),
     /// A learner returned nothing.
     #[error("a learner returned no model")]
     NoModel,
@@ -136,7 +140,8 @@ pub fn train(
     let mut run = Run { options, steps: Steps::new(progress), warnings, is_cut_short: false };
     match task.kind {
         TaskKind::Churn => train_event(task, dataset, report, test, &plan, &mut run),
-        TaskKind::Survival | TaskKind::Ltv | TaskKind::Engagement => Err(TrainError::Kind { kind: task.kind }),
+        TaskKind::Survival => train_survival(task, dataset, report, test, &plan, &mut run),
+        TaskKind::Ltv | TaskKind::Engagement => Err(TrainError::Kind { kind: task.kind }),
     }
 }
 
