@@ -54,7 +54,8 @@ impl Learner for Linear {
         context: &FitContext,
     ) -> Result<Vec<MarginModel>, FitError> {
         let max_rows = (MAX_CELLS / DesignMatrix::most_columns(&dataset.schema)).max(MIN_ROWS);
-        let row_idxs = &rows::thinned(dataset, &rows::counting_rows(dataset, row_idxs)?, max_rows, context.seed);
+        let counting = rows::counting_rows(dataset, row_idxs)?;
+        let row_idxs = &rows::thinned(dataset, &counting, max_rows, context.seed);
         let terms = TermColumns::new(dataset, row_idxs);
         let target = row_idxs.iter().map(|&row_idx| dataset.target[row_idx]).collect();
         let weight = row_idxs.iter().map(|&row_idx| dataset.weight.as_ref().map_or(1.0, |weight| weight[row_idx])).collect();
