@@ -448,7 +448,10 @@ impl Explanation {
 
 impl Interval {
     /// Lower and upper limit of the amount around its expectation.
-    fn around(&self, expected: f64) -> (f64, f64) {
+    ///
+    /// # Panics
+    /// When the interval was not checked: see [`Model::check`].
+    pub fn around(&self, expected: f64) -> (f64, f64) {
         let bin = self.borders.partition_point(|&border| border <= expected);
         let center = libm::log1p(expected);
         let limit = |offset: f64| libm::expm1((center + offset).clamp(0.0, MAX_LOG));

@@ -37,7 +37,7 @@ pub(crate) fn train_event(
     let context = run.context(Loss::Logistic, plan);
     let entries = select(&arena, &learners, &context, run.selection_until(), run)?;
     let labelled: Vec<Labelled> = entries.iter().map(|entry| judged_predictions(&arena, entry, run)).collect::<Result<_, _>>()?;
-    let options = &with_affordable_resamples(&labelled, run);
+    let options = &with_affordable_resamples(&labelled, &LEADERBOARD_METRICS, run);
     let judged = judge(labelled, &entries, options, &run.steps)?;
     let winner = judged.winner;
     run.warnings.extend(judged.warning());
@@ -96,7 +96,7 @@ impl Judged {
 }
 
 /// The options with no more resamples than the rest of the budget allows; all that were asked for where the table is small.
-fn with_affordable_resamples(labelled: &[Labelled], run: &mut Run<'_>) -> TrainOptions {
+pub(crate) fn with_affordable_resamples(labelled: &[Labelled], metrics: &[Metric], run: &mut Run<'_>) -> TrainOptions {
     let options = run.options;
     let Some(first) = labelled.first() else { return *options };
     if first.n_rows().saturating_mul(options.resamples) <= QUICK_ROW_VISITS {
@@ -104,7 +104,7 @@ fn with_affordable_resamples(labelled: &[Labelled], run: &mut Run<'_>) -> TrainO
     }
     let trial = |resamples: usize| {
         let started = Instant::now();
-        evaluate(first, &LEADERBOARD_METRICS, &BootstrapOptions { resamples, ..bootstrap(options) });
+        evaluate(first, metrics, &BootstrapOptions { resamples, ..bootstrap(options) });
         started.elapsed().as_secs_f64()
     };
     // Sorting the rows takes as long whatever the resamples.
@@ -143,7 +143,7 @@ fn judge(labelled: Vec<Labelled>, entries: &[Entry], options: &TrainOptions, ste
             configuration: entry.recipe.configuration(),
             n_configurations: entry.n_configurations,
             calibrator: entry.calibration.as_ref().map_or("none", |calibration| calibration.calibrator.name()).to_owned(),
-            selection_log_loss: entry.loss,
+            selection_loss: entry.loss,
             is_winner: position == winner,
             is_tied: is_tied[position],
             evaluation: evaluate(&labelled[position], &LEADERBOARD_METRICS, &bootstrap(options)),
@@ -279,7 +279,7 @@ mod tests {
             let options = options(budget);
             let steps = Steps::new(&|_, _, _| ());
             let mut run = Run { options: &options, steps, warnings: Vec::new(), is_cut_short: false };
-            assert_eq!(with_affordable_resamples(table, &mut run).resamples, expected);
+            assert_eq!(with_affordable_resamples(table, &LEADERBOARD_METRICS, &mut run).resamples, expected);
             assert_eq!((run.warnings.len(), run.is_cut_short), (usize::from(expected < 1000), expected < 1000));
         }
     }

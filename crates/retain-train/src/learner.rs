@@ -18,13 +18,19 @@ pub trait Learner: Sync {
         loss == Loss::Logistic
     }
 
+    /// Whether the learner can weigh rows; one that cannot refuses a table with weights.
+    fn supports_weights(&self) -> bool {
+        false
+    }
+
     /// The settings worth trying on this table for this loss, simplest first; at least one.
     fn configurations(&self, dataset: &Dataset, loss: Loss) -> Vec<Configuration>;
 
     /// Fits each configuration to the chosen rows and returns one model per configuration, in their order.
     ///
-    /// `row_idxs` are positions in `dataset`, sorted; no other row's label or features may be looked at. The same rows,
-    /// configurations and seed give the same bits, whatever the number of threads.
+    /// `row_idxs` are positions in `dataset`, sorted; no other row's label or features may be looked at. A row counts by its
+    /// weight where the dataset has weights, and a row of weight 0 not at all. The same rows, configurations and seed give the
+    /// same bits, whatever the number of threads.
     ///
     /// # Errors
     /// [`FitError`] when no model can be had from these rows.
@@ -140,6 +146,48 @@ pub enum FitError {
         n_rows: usize,
         /// Of which positive.
         n_positives: usize,
+    },
+    /// The rows are none, or none of them has a weight above 0.
+    #[error("none of {n_rows} training rows counts: at least one row with a weight above 0 is needed")]
+    NoRows {
+        /// Rows given.
+        n_rows: usize,
+    },
+    /// A target that the loss cannot have.
+    #[error("row {row}: the target should be {expected}, found {found}")]
+    Target {
+        /// Position in the dataset.
+        row: usize,
+        /// The target.
+        found: f64,
+        /// What the loss allows.
+        expected: &'static str,
+    },
+    /// A weight that is none.
+    #[error("row {row}: the weight should be a number from 0 to 1e30, found {found}")]
+    Weight {
+        /// Position in the dataset.
+        row: usize,
+        /// The weight.
+        found: f64,
+    },
+    /// The learner's package cannot weigh rows.
+    #[error("the learner `{learner}` cannot weigh rows, and the table has weights")]
+    WeightsUnsupported {
+        /// The learner.
+        learner: &'static str,
+    },
+    /// A parameter of a loss outside its range.
+    #[error("{parameter} should be between {from} and {to}, both excluded, found {found}")]
+    LossParameter {
+        /// Which one.
+        parameter: &'static str,
+        /// Its value.
+        found: f64,
+        /// Lower end of the range.
+        from: f64,
+        /// Upper end of the range.
+        to: f64,
     },
     /// The package that does the fit refused.
     #[error("{package}: {message}")]

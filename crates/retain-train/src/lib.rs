@@ -3,6 +3,7 @@
 //! [`train`] is the whole story: split, try every learner, choose on rows the fits did not see, judge, fit on all rows, bundle.
 //! The learners stand behind the [`Learner`] trait: [`learners`] holds those written against a package, [`boosting`] our own.
 
+mod amount;
 mod blend;
 pub mod boosting;
 mod bundle;
@@ -20,8 +21,9 @@ mod select;
 mod survival;
 mod train;
 
+pub use amount::AMOUNT_METRICS;
 pub use learner::{Configuration, FitContext, FitError, Learner, Loss};
-pub use metrics_file::{Importance, LeaderboardRow, Measurement, MetricsFile};
+pub use metrics_file::{HeadMeasurement, Importance, LeaderboardRow, Measurement, MetricsFile};
 pub use outcome::{baseline, labelled, occurrence};
 pub use reference::{Histogram, ReferenceFile};
 pub use survival::SurvivalError;

@@ -2,8 +2,8 @@
 
 use retain_data::Dataset;
 use retain_eval::{
-    BootstrapOptions, CalibrationBin, EvalError, Evaluation, Labelled, Metric, ThresholdRow, calibration_table, evaluate,
-    evaluate_base_rate, survival_calibration_table, threshold_table,
+    BootstrapOptions, CalibrationBin, EvalError, Evaluation, Labelled, Metric, OutcomeKind, ThresholdRow, calibration_table, evaluate,
+    survival_calibration_table, threshold_table,
 };
 use retain_score::{Model, ModelError, Predictor};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub struct MetricsFile {
     /// The model on a table given for the purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Measurement>,
+    /// What the model answers beside its main number, on the rows that judged it: whether there is any amount, whether it declines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<HeadMeasurement>,
     /// Every learner that was tried, best first.
     pub leaderboard: Vec<LeaderboardRow>,
     /// Mean absolute contribution per feature, largest first.
@@ -43,14 +46,26 @@ pub struct Measurement {
     pub measured_on: String,
     /// The model.
     pub evaluation: Evaluation,
-    /// The trivial baseline on the same rows: what the training rows say of everybody, their rate of positives, their mean amount or
-    /// their Kaplan-Meier curve.
+    /// What one would say without a model, on the same rows: the training rows' rate of positives, mean amount or Kaplan-Meier curve, or
+    /// what was there before once more.
     pub baseline: Evaluation,
+    /// What that is, in words.
+    #[serde(default = "base_rate")]
+    pub baseline_is: String,
     /// What was promised and what came, in tenths of the rows: probabilities of leaving (of survival within the horizon), or amounts.
     pub calibration_table: Vec<CalibrationBin>,
     /// What lists of the riskiest customers hold; of churn alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub threshold_table: Vec<ThresholdRow>,
+}
+
+/// One of several answers of a model, measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeadMeasurement {
+    /// What it says, in words.
+    pub answer: String,
+    /// How well.
+    pub measurement: Measurement,
 }
 
 /// A learner that was tried.
@@ -64,8 +79,10 @@ pub struct LeaderboardRow {
     pub n_configurations: usize,
     /// The calibrator that did best.
     pub calibrator: String,
-    /// Log loss that the choice was made by.
-    pub selection_log_loss: f64,
+    /// What the choice was made by, less is better: log loss after calibration of events; of amounts 1 − the mean of normalised Gini
+    /// and Spearman.
+    #[serde(alias = "selection_log_loss")]
+    pub selection_loss: f64,
     /// Whether this one was bundled.
     pub is_winner: bool,
     /// Whether the paired interval of its log loss against the winner's leaves open which is better.
@@ -81,6 +98,11 @@ pub struct Importance {
     pub feature: String,
     /// Mean absolute contribution in log-odds.
     pub mean_abs_contribution: f64,
+}
+
+/// The baseline of an event.
+fn base_rate() -> String {
+    "base rate".to_owned()
 }
 
 impl Measurement {
@@ -113,14 +135,26 @@ impl Measurement {
     /// # Errors
     /// [`EvalError`] when `base_rate` is not a probability, or not a number.
     pub fn new(measured_on: &str, labelled: &Labelled, base_rate: f64, options: &BootstrapOptions) -> Result<Self, EvalError> {
+        let baseline_is = if labelled.kind() == OutcomeKind::Value { "mean".to_owned() } else { self::base_rate() };
+        Ok(Self::beside(measured_on, labelled, (&baseline_is, &labelled.with_constant(&[base_rate])?), options))
+    }
+
+    /// Measures predictions beside those of a baseline for the same rows, and says in words what that is.
+    pub fn beside(
+        measured_on: &str,
+        labelled: &Labelled,
+        (baseline_is, baseline): (&str, &Labelled),
+        options: &BootstrapOptions,
+    ) -> Self {
         let metrics = Metric::of_kind(labelled.kind());
-        Ok(Self {
+        Self {
             measured_on: measured_on.to_owned(),
             evaluation: evaluate(labelled, metrics, options),
-            baseline: evaluate_base_rate(labelled, base_rate, metrics, options)?,
+            baseline: evaluate(baseline, metrics, options),
+            baseline_is: baseline_is.to_owned(),
             calibration_table: calibration_table(labelled, options.confidence),
             threshold_table: threshold_table(labelled),
-        })
+        }
     }
 
     /// The same of survival curves: `base_curve` has a probability for every day of theirs, and the calibration is that of the risk by
@@ -139,6 +173,7 @@ impl Measurement {
             measured_on: measured_on.to_owned(),
             evaluation: evaluate(labelled, &Metric::OF_SURVIVAL, options),
             baseline: evaluate(&labelled.with_constant(base_curve)?, &Metric::OF_SURVIVAL, options),
+            baseline_is: "Kaplan-Meier".to_owned(),
             calibration_table: survival_calibration_table(labelled, horizon_day, options.confidence),
             threshold_table: Vec::new(),
         })
@@ -167,8 +202,8 @@ impl MetricsFile {
         dataset: &Dataset,
         model: &Model,
     ) -> Result<Self, ModelError> {
-        let importance = importance(dataset, model)?;
-        Ok(Self { format_version: 1, validation, test, leaderboard, importance, baseline_prediction: Vec::new() })
+        let (importance, baseline_prediction) = (importance(dataset, model)?, Vec::new());
+        Ok(Self { format_version: 1, validation, test, heads: Vec::new(), leaderboard, importance, baseline_prediction })
     }
 }
 

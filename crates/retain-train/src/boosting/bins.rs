@@ -2,7 +2,8 @@
 //!
 //! A column has at most [`MAX_VALUE_BINS`] bins for values and one more, its last, for missing ones. Numbers are cut at quantiles,
 //! halfway between neighbouring distinct values. The most frequent categories have a bin each; all others, and those never seen,
-//! share the bin "other".
+//! share the bin "other". Bytes lie in blocks of [`BLOCK_COLUMNS`] columns, row after row: one read of a row serves all columns
+//! of a block, and the histograms of a block fit into the first-level cache.
 
 use rayon::prelude::*;
 use retain_core::{ColumnKind, Monotone};
@@ -12,8 +13,20 @@ use retain_score::Test;
 /// Bins for values; with the one for missing values they fill a byte.
 pub(super) const MAX_VALUE_BINS: usize = 255;
 
+/// Columns that lie side by side.
+pub(super) const BLOCK_COLUMNS: usize = 8;
+
 /// Quantiles are taken from at most so many rows, evenly spaced: more do not move them, and sorting is what binning costs.
 const MAX_QUANTILE_ROWS: usize = 200_000;
+
+/// Rows that a thread bins at a time.
+const ROWS_PER_TASK: usize = 8192;
+
+/// Values that are looked up side by side, so that their searches do not wait for each other.
+const LANES: usize = 16;
+
+/// One row of one block: the bins of neighbouring columns, 0 past the last column.
+pub(super) type BlockRow = [u8; BLOCK_COLUMNS];
 
 /// The chosen rows of a dataset, binned; rows are numbered from 0 in their order.
 #[derive(Debug)]
@@ -22,6 +35,8 @@ pub(super) struct BinnedTable {
     pub(super) columns: Vec<BinnedColumn>,
     /// Number of rows.
     pub(super) n_rows: usize,
+    /// Column `c` is byte `c % BLOCK_COLUMNS` of block `c / BLOCK_COLUMNS`; a block has one entry per row.
+    blocks: Vec<Vec<BlockRow>>,
 }
 
 /// One binned feature.
@@ -33,8 +48,6 @@ pub(super) struct BinnedColumn {
     pub(super) kind: BinKind,
     /// The order that the margin has to keep along the bins.
     pub(super) monotone: Option<Monotone>,
-    /// The bin of each row.
-    pub(super) bins: Vec<u8>,
 }
 
 /// What the value bins of a column mean.
@@ -71,32 +84,61 @@ impl BinSet {
 impl BinnedTable {
     /// Bins these rows of the dataset by their own quantiles and frequencies.
     pub(super) fn new(dataset: &Dataset, row_idxs: &[usize]) -> Self {
-        let columns = (0..dataset.n_features())
+        let columns: Vec<BinnedColumn> = (0..dataset.n_features())
             .into_par_iter()
-            .map(|feature_idx| BinnedColumn::new(dataset, feature_idx, row_idxs))
-            .filter(|column| column.bins.iter().any(|&bin| bin != column.bins[0]))
+            .filter_map(|feature_idx| BinnedColumn::new(dataset, feature_idx, row_idxs))
             .collect();
-        Self { columns, n_rows: row_idxs.len() }
+        let blocks = columns.chunks(BLOCK_COLUMNS).map(|columns| bin_rows(dataset, row_idxs, columns)).collect();
+        Self { columns, n_rows: row_idxs.len(), blocks }
+    }
+
+    /// The rows of a block of columns.
+    pub(super) fn block(&self, block: usize) -> &[BlockRow] {
+        &self.blocks[block]
+    }
+
+    /// The bin of a row in a column.
+    pub(super) fn bin(&self, column: usize, row: u32) -> u8 {
+        self.blocks[column / BLOCK_COLUMNS][row as usize][column % BLOCK_COLUMNS]
     }
 }
 
 impl BinnedColumn {
-    fn new(dataset: &Dataset, feature_idx: usize, row_idxs: &[usize]) -> Self {
+    /// Chooses the bins of a feature; none where all rows fall into one.
+    fn new(dataset: &Dataset, feature_idx: usize, row_idxs: &[usize]) -> Option<Self> {
         let feature = &dataset.schema.features[feature_idx];
         let values = row_idxs.iter().map(|&row_idx| dataset.columns[feature_idx][row_idx]);
-        let (kind, bins, monotone) = if feature.kind == ColumnKind::Category {
-            let positions = frequent_categories(values.clone(), feature.categories.len());
-            let bins = category_bins(values, &positions, feature.categories.len());
-            (BinKind::Categories { positions }, bins, None)
+        let (kind, monotone) = if feature.kind == ColumnKind::Category {
+            (BinKind::Categories { positions: frequent_categories(values.clone(), feature.categories.len()) }, None)
         } else {
             let step = row_idxs.len().div_ceil(MAX_QUANTILE_ROWS).max(1);
             let thresholds = quantile_thresholds(values.clone().step_by(step).collect(), MAX_VALUE_BINS);
-            let missing = thresholds.len() + 1;
-            let bin = |x: f64| if x.is_nan() { missing } else { thresholds.partition_point(|&threshold| threshold <= x) };
-            let bins = values.map(|x| bin(x) as u8).collect();
-            (BinKind::Numbers { thresholds }, bins, feature.monotone)
+            (BinKind::Numbers { thresholds }, feature.monotone)
         };
-        Self { feature_idx: feature_idx as u32, kind, monotone, bins }
+        let column = Self { feature_idx: feature_idx as u32, kind, monotone };
+        let lookup = column.lookup(feature.categories.len());
+        let mut bins = values.map(|value| lookup.bins(&[value; LANES])[0]);
+        let first = bins.next()?;
+        bins.any(|bin| bin != first).then_some(column)
+    }
+
+    /// How a value of this column finds its bin.
+    fn lookup(&self, n_categories: usize) -> Lookup {
+        let missing = self.n_value_bins() as u8;
+        match &self.kind {
+            BinKind::Numbers { thresholds } => {
+                let mut padded = Box::new([f64::NAN; 256]);
+                padded[..thresholds.len()].copy_from_slice(thresholds);
+                Lookup::Numbers { padded, first_step: ((thresholds.len() + 1).next_power_of_two() / 2) as u8, missing }
+            }
+            BinKind::Categories { positions } => {
+                let mut bin_of = vec![positions.len() as u8; n_categories + 1];
+                for (bin, &position) in positions.iter().enumerate() {
+                    bin_of[position as usize] = bin as u8;
+                }
+                Lookup::Categories { bin_of, missing }
+            }
+        }
     }
 
     /// Bins of values; the bin of this number is the one for missing values.
@@ -134,6 +176,69 @@ impl BinnedColumn {
     }
 }
 
+/// How the values of one column find their bins.
+enum Lookup {
+    Numbers {
+        /// The thresholds, then NaN, which no value reaches.
+        padded: Box<[f64; 256]>,
+        /// The largest power of two that a binary search over the thresholds steps by.
+        first_step: u8,
+        missing: u8,
+    },
+    Categories {
+        /// The bin of each category; the last one is that of all others.
+        bin_of: Vec<u8>,
+        missing: u8,
+    },
+}
+
+impl Lookup {
+    fn bins(&self, values: &[f64; LANES]) -> [u8; LANES] {
+        match self {
+            Self::Numbers { padded, first_step, missing } => {
+                let below = n_reached(padded, *first_step, values);
+                std::array::from_fn(|lane| if values[lane].is_nan() { *missing } else { below[lane] })
+            }
+            Self::Categories { bin_of, missing } => values.map(|value| {
+                let position = (value as usize).min(bin_of.len() - 1);
+                if value.is_nan() { *missing } else { bin_of[position] }
+            }),
+        }
+    }
+}
+
+/// How many thresholds each value reaches: a binary search without branches, in step for all values.
+fn n_reached(padded: &[f64; 256], first_step: u8, values: &[f64; LANES]) -> [u8; LANES] {
+    let mut reached = [0usize; LANES];
+    let mut step = usize::from(first_step);
+    while step > 0 {
+        for (reached, value) in reached.iter_mut().zip(values) {
+            // Never past 255; the mask spares the check.
+            *reached += step * usize::from(padded[(*reached + step - 1) & 255] <= *value);
+        }
+        step /= 2;
+    }
+    reached.map(|reached| reached as u8)
+}
+
+/// The bytes of a block of columns.
+fn bin_rows(dataset: &Dataset, row_idxs: &[usize], columns: &[BinnedColumn]) -> Vec<BlockRow> {
+    let mut block = vec![BlockRow::default(); row_idxs.len()];
+    let n_categories = |column: &BinnedColumn| dataset.schema.features[column.feature_idx as usize].categories.len();
+    let lookups: Vec<Lookup> = columns.iter().map(|column| column.lookup(n_categories(column))).collect();
+    block.par_chunks_mut(ROWS_PER_TASK).zip(row_idxs.par_chunks(ROWS_PER_TASK)).for_each(|(block, row_idxs)| {
+        for (place, (column, lookup)) in columns.iter().zip(&lookups).enumerate() {
+            let values = &dataset.columns[column.feature_idx as usize];
+            for (rows, row_idxs) in block.chunks_mut(LANES).zip(row_idxs.chunks(LANES)) {
+                let mut lanes = [f64::NAN; LANES];
+                lanes.iter_mut().zip(row_idxs).for_each(|(lane, &row_idx)| *lane = values[row_idx]);
+                rows.iter_mut().zip(lookup.bins(&lanes)).for_each(|(row, bin)| row[place] = bin);
+            }
+        }
+    });
+    block
+}
+
 /// Positions of the categories that get a bin of their own, most frequent first, ties by position.
 fn frequent_categories(values: impl Iterator<Item = f64>, n_categories: usize) -> Vec<u32> {
     let mut counts = vec![0usize; n_categories];
@@ -147,15 +252,6 @@ fn frequent_categories(values: impl Iterator<Item = f64>, n_categories: usize) -
     positions.sort_by_key(|&position| std::cmp::Reverse(counts[position as usize]));
     positions.truncate(MAX_VALUE_BINS - 1);
     positions
-}
-
-fn category_bins(values: impl Iterator<Item = f64>, positions: &[u32], n_categories: usize) -> Vec<u8> {
-    let other = positions.len() as u8;
-    let mut bin_of = vec![other; n_categories];
-    for (bin, &position) in positions.iter().enumerate() {
-        bin_of[position as usize] = bin as u8;
-    }
-    values.map(|value| if value.is_nan() { other + 1 } else { bin_of.get(value as usize).copied().unwrap_or(other) }).collect()
 }
 
 /// Thresholds that cut the numbers into at most `max_bins` bins of about equal size; a value as frequent as a whole bin stands
@@ -229,8 +325,10 @@ mod tests {
         values.extend([300.0, f64::NAN]);
         let positions = frequent_categories(values.iter().copied(), 300);
         assert_eq!((positions.len(), positions[0]), (254, 299));
-        let bins = category_bins(values.into_iter(), &positions, 300);
-        assert_eq!((bins[0], bins[bins.len() - 2], bins[bins.len() - 1]), (254, 254, 255));
+        let column = BinnedColumn { feature_idx: 0, kind: BinKind::Categories { positions }, monotone: None };
+        let mut asked = [1e300; LANES];
+        asked[..4].copy_from_slice(&[0.0, 299.0, 300.0, f64::NAN]);
+        assert_eq!(column.lookup(300).bins(&asked)[..5], [254, 0, 254, 255, 254]);
     }
 
     proptest! {
@@ -242,6 +340,20 @@ mod tests {
             let thresholds = quantile_thresholds(finite, max_bins);
             prop_assert!(thresholds.len() < max_bins);
             prop_assert!(thresholds.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+
+        #[test]
+        fn values_find_the_bin_between_their_thresholds(
+            cuts in proptest::collection::btree_set(-1000i32..1000, 0..254), values in proptest::array::uniform16(-1001.0..1001.0f64),
+        ) {
+            let thresholds: Vec<f64> = cuts.into_iter().map(f64::from).collect();
+            let column = BinnedColumn { feature_idx: 0, kind: BinKind::Numbers { thresholds: thresholds.clone() }, monotone: None };
+            let mut asked = values.map(f64::round);
+            asked[..4].copy_from_slice(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0]);
+            for (&value, bin) in asked.iter().zip(column.lookup(0).bins(&asked)) {
+                let below = thresholds.partition_point(|&threshold| threshold <= value);
+                prop_assert_eq!(usize::from(bin), if value.is_nan() { thresholds.len() + 1 } else { below });
+            }
         }
     }
 }

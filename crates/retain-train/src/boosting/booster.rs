@@ -7,12 +7,13 @@ use retain_score::{MarginModel, Node, NodeKind, Tree};
 
 use super::bins::BinnedTable;
 use super::grow::{GrownNode, GrownTree, grow};
-use super::loss::Derivatives;
+use super::histogram::{Derived, FixedPoint, Pair};
 use super::params::BoostingParams;
+use super::refit::refit_to_quantile;
 use crate::learner::Loss;
 
-/// Rows that a thread takes at a time.
-const ROWS_PER_TASK: usize = 4096;
+/// Rows of the table that a thread takes at a time.
+const ROWS_PER_TASK: usize = 1 << 14;
 
 /// What a run of boosting learns from.
 #[derive(Debug, Clone, Copy)]
@@ -21,23 +22,33 @@ pub(super) struct Task<'a> {
     pub(super) table: &'a BinnedTable,
     /// The target of each row of the table.
     pub(super) targets: &'a [f64],
+    /// How much each row of the table counts, above 0; none: all the same.
+    pub(super) weights: Option<&'a [f64]>,
     /// The settings.
     pub(super) params: &'a BoostingParams,
     /// What is minimised.
     pub(super) loss: Loss,
 }
 
+impl Task<'_> {
+    /// How much a row counts.
+    pub(super) fn weight(&self, row: usize) -> f64 {
+        self.weights.map_or(1.0, |weights| weights[row])
+    }
+}
+
 /// A model that grows by one tree a round.
 #[derive(Debug)]
 pub(super) struct Booster<'a> {
     task: Task<'a>,
-    /// Rows that train.
+    /// Rows that train, rising.
     train: Vec<u32>,
-    /// Rows whose margins are kept up to date and that teach nothing.
+    /// Rows whose margins are kept up to date and that teach nothing, rising.
     watched: Vec<u32>,
     /// The margin of every row of the table that trains or is watched.
     margins: Vec<f64>,
-    derivatives: Vec<Derivatives>,
+    /// The derivatives of every row of the table that the current tree is grown on.
+    pairs: Vec<Pair>,
     rng: Xoshiro256PlusPlus,
     model: MarginModel,
 }
@@ -51,36 +62,82 @@ impl<'a> Booster<'a> {
         watched: Vec<u32>,
         seed: u64,
     ) -> Self {
-        let derivatives = vec![Derivatives::default(); task.table.n_rows];
-        Self { task, train, watched, margins, derivatives, rng: Xoshiro256PlusPlus::seed_from_u64(seed), model }
+        let pairs = vec![Pair::default(); task.table.n_rows];
+        Self { task, train, watched, margins, pairs, rng: Xoshiro256PlusPlus::seed_from_u64(seed), model }
     }
 
     /// Adds one tree. Where no split is worth it the tree is a leaf of 0, so that rounds and trees stay the same number.
     pub(super) fn step(&mut self) {
-        let Task { table, targets, params, loss } = self.task;
-        let (inside, outside) = sample_rows(&mut self.rng, &self.train, params.row_share);
+        let Task { table, params, loss, .. } = self.task;
+        let samples = params.row_share < 1.0;
+        let (inside, outside) = if samples {
+            sample_rows(&mut self.rng, &self.train, params.row_share)
+        } else {
+            (std::mem::take(&mut self.train), Vec::new())
+        };
         let columns = sample_columns(&mut self.rng, table.columns.len(), params.column_share);
-        let derive = |&row: &u32| loss.derivatives(self.margins[row as usize], targets[row as usize]);
-        let derived: Vec<Derivatives> = inside.par_iter().with_min_len(ROWS_PER_TASK).map(derive).collect();
-        inside.iter().zip(derived).for_each(|(&row, derivatives)| self.derivatives[row as usize] = derivatives);
-        let grown = grow(table, params, &self.derivatives, inside, &columns);
+        let fixed = self.derive(&inside);
+        let derived = Derived { pairs: &self.pairs, fixed };
+        let mut grown = grow(table, params, derived, loss.step_bounds(), inside, &columns);
+        if let Loss::Quantile { level } = loss {
+            refit_to_quantile(&mut grown, &self.task, &self.margins, level);
+        }
         let covers = self.apply(&grown, &outside);
         self.model.trees.push(compile(table, &grown, covers));
+        if !samples {
+            self.train = rising(grown.rows, table.n_rows);
+        }
+    }
+
+    /// Takes the derivatives of these rows at their margins.
+    fn derive(&mut self, rows: &[u32]) -> FixedPoint {
+        let Self { task, margins, pairs, .. } = self;
+        let derive = |(from, pairs): (usize, &mut [Pair])| {
+            let mut largest = Pair::default();
+            for &row in rows_within(rows, from, pairs.len()) {
+                let row = row as usize;
+                let pair = task.loss.derivatives(margins[row], task.targets[row]).weighted(task.weight(row));
+                largest = [largest[0].max(pair[0].abs()), largest[1].max(pair[1])];
+                pairs[row - from] = pair;
+            }
+            largest
+        };
+        let tasks = (0..).step_by(ROWS_PER_TASK).zip(pairs.chunks_mut(ROWS_PER_TASK)).collect::<Vec<_>>();
+        let largest = tasks.into_par_iter().map(derive).reduce(Pair::default, |a, b| [a[0].max(b[0]), a[1].max(b[1])]);
+        FixedPoint::new(rows.len(), largest)
     }
 
     /// Adds the tree to the margins and returns how many training rows passed each node.
     fn apply(&mut self, grown: &GrownTree, outside: &[u32]) -> Vec<u64> {
-        let mut covers = vec![0; grown.nodes.len()];
-        for (position, node) in grown.nodes.iter().enumerate() {
-            if let GrownNode::Leaf { value, start, end } = *node {
-                covers[position] = (end - start) as u64;
-                grown.rows[start..end].iter().for_each(|&row| self.margins[row as usize] += value);
+        let Self { task: Task { table, .. }, margins, watched, .. } = self;
+        let add = |(from, margins): (usize, &mut [f64])| {
+            let mut passed = vec![0; grown.nodes.len()];
+            for (position, rows, value) in grown.leaves() {
+                let rows = rows_within(rows, from, margins.len());
+                passed[position] += rows.len() as u64;
+                for &row in rows {
+                    margins[row as usize - from] += value;
+                }
             }
-        }
-        for position in add_to_margins(self.task.table, grown, outside, &mut self.margins) {
-            covers[position] += 1;
-        }
-        add_to_margins(self.task.table, grown, &self.watched, &mut self.margins);
+            let mut walk = |row: u32| {
+                let (position, value) = grown.leaf_of(table, row);
+                margins[row as usize - from] += value;
+                position
+            };
+            for &row in rows_within(outside, from, ROWS_PER_TASK) {
+                passed[walk(row)] += 1;
+            }
+            for &row in rows_within(watched, from, ROWS_PER_TASK) {
+                walk(row);
+            }
+            passed
+        };
+        let tasks = (0..).step_by(ROWS_PER_TASK).zip(margins.chunks_mut(ROWS_PER_TASK)).collect::<Vec<_>>();
+        let sum = |mut all: Vec<u64>, some: Vec<u64>| {
+            all.iter_mut().zip(some).for_each(|(all, some)| *all += some);
+            all
+        };
+        let mut covers = tasks.into_par_iter().map(add).reduce(|| vec![0; grown.nodes.len()], sum);
         for (position, node) in grown.nodes.iter().enumerate().rev() {
             if let GrownNode::Split { left, right, .. } = *node {
                 covers[position] = covers[left] + covers[right];
@@ -91,8 +148,14 @@ impl<'a> Booster<'a> {
 
     /// The summed loss of the watched rows.
     pub(super) fn watched_loss(&self) -> f64 {
-        let Task { targets, loss, .. } = self.task;
-        self.watched.iter().map(|&row| loss.value(self.margins[row as usize], targets[row as usize])).sum()
+        let Self { task, margins, .. } = self;
+        let loss = |&row: &u32| {
+            let row = row as usize;
+            task.weight(row) * task.loss.value(margins[row], task.targets[row])
+        };
+        // Parts of fixed size, added in their order: the number of threads does not change the sum.
+        let parts: Vec<f64> = self.watched.par_chunks(ROWS_PER_TASK).map(|rows| rows.iter().map(loss).sum()).collect();
+        parts.iter().sum()
     }
 
     /// The model after so many rounds, without the trees that say nothing.
@@ -110,16 +173,26 @@ impl<'a> Booster<'a> {
     }
 }
 
-/// Adds the tree's values to the margins of these rows and returns the position of each row's leaf.
-fn add_to_margins(table: &BinnedTable, grown: &GrownTree, rows: &[u32], margins: &mut [f64]) -> Vec<usize> {
-    let leaf_of = |&row: &u32| grown.leaf_of(table, row);
-    let leaves: Vec<usize> = rows.par_iter().with_min_len(ROWS_PER_TASK).map(leaf_of).collect();
-    for (&row, &position) in rows.iter().zip(&leaves) {
-        if let GrownNode::Leaf { value, .. } = grown.nodes[position] {
-            margins[row as usize] += value;
+/// Distinct rows of a table, put in rising order where they are: a tree has mixed them, and a copy would cost memory.
+fn rising(mut rows: Vec<u32>, n_rows: usize) -> Vec<u32> {
+    let mut seen = vec![0u64; n_rows.div_ceil(64)];
+    for &row in &rows {
+        seen[row as usize / 64] |= 1 << (row % 64);
+    }
+    rows.clear();
+    for (from, mut bits) in (0..).step_by(64).zip(seen) {
+        while bits != 0 {
+            rows.push(from + bits.trailing_zeros());
+            bits &= bits - 1;
         }
     }
-    leaves
+    rows
+}
+
+/// Those of the rising rows that lie in `from..from + n_rows`.
+fn rows_within(rows: &[u32], from: usize, n_rows: usize) -> &[u32] {
+    let first_from = |limit: usize| rows.partition_point(|&row| (row as usize) < limit);
+    &rows[first_from(from)..first_from(from + n_rows)]
 }
 
 /// The tree in the form that scores.
@@ -142,9 +215,6 @@ fn compile(table: &BinnedTable, grown: &GrownTree, covers: Vec<u64>) -> Tree {
 /// A share of the rows, at least one where there are any, drawn without replacement, and the others; both in the order of `rows`.
 fn sample_rows(rng: &mut Xoshiro256PlusPlus, rows: &[u32], share: f64) -> (Vec<u32>, Vec<u32>) {
     let mut wanted = ((rows.len() as f64 * share).ceil() as usize).min(rows.len());
-    if wanted == rows.len() {
-        return (rows.to_vec(), Vec::new());
-    }
     let (mut inside, mut outside) = (Vec::with_capacity(wanted), Vec::with_capacity(rows.len() - wanted));
     for (place, &row) in rows.iter().enumerate() {
         if rng.random_range(0..rows.len() - place) < wanted {

@@ -1,17 +1,19 @@
 //! Grows one tree, best leaf first, on binned rows and their derivatives.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::bins::{BinSet, BinnedTable};
-use super::histogram::{Sums, histogram, remainder};
-use super::loss::Derivatives;
+use super::histogram::{Derived, Histogram, Layout};
 use super::params::BoostingParams;
+use super::partition::partition;
 use super::split::{Bounds, Parent, Side, Split, best_split};
 
 /// Histograms are kept for subtraction as long as those of all leaves fit into so many bytes; past that each is built, read and
-/// forgotten, column by column.
+/// forgotten.
 const MAX_HISTOGRAM_BYTES: usize = 256 << 20;
-/// Below so many bytes of bins to read, spreading the columns over threads costs more than it saves.
+/// Below so many cells to search, spreading them over threads costs more than it saves.
 const MIN_PARALLEL_BYTES: usize = 1 << 16;
 
 /// A tree that asks for bins.
@@ -19,7 +21,7 @@ const MIN_PARALLEL_BYTES: usize = 1 << 16;
 pub(super) struct GrownTree {
     /// Node 0 is the root; children stand after their parent.
     pub(super) nodes: Vec<GrownNode>,
-    /// The rows it was grown on, leaf by leaf.
+    /// The rows it was grown on, leaf by leaf, in each leaf in the order they were given.
     pub(super) rows: Vec<u32>,
 }
 
@@ -49,41 +51,50 @@ pub(super) enum GrownNode {
 }
 
 impl GrownTree {
-    /// Position of the leaf that a row of the table falls in.
-    pub(super) fn leaf_of(&self, table: &BinnedTable, row: u32) -> usize {
+    /// Position and value of the leaf that a row of the table falls in.
+    pub(super) fn leaf_of(&self, table: &BinnedTable, row: u32) -> (usize, f64) {
         let mut position = 0;
-        while let GrownNode::Split { column, left_bins, left, right } = &self.nodes[position] {
-            let goes_left = left_bins.contains(table.columns[*column].bins[row as usize]);
-            position = if goes_left { *left } else { *right };
+        loop {
+            match &self.nodes[position] {
+                GrownNode::Leaf { value, .. } => return (position, *value),
+                GrownNode::Split { column, left_bins, left, right } => {
+                    position = if left_bins.contains(table.bin(*column, row)) { *left } else { *right };
+                }
+            }
         }
-        position
+    }
+
+    /// Position, rows and value of each leaf.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = (usize, &[u32], f64)> {
+        self.nodes.iter().enumerate().filter_map(|(position, node)| match *node {
+            GrownNode::Leaf { value, start, end } => Some((position, &self.rows[start..end], value)),
+            GrownNode::Split { .. } => None,
+        })
     }
 }
 
-/// Grows a tree on these rows with these columns (positions in the table, sorted); `derivatives` has one entry per row of the
-/// table.
+/// Grows a tree on these rows with these columns (positions in the table, sorted); no leaf leaves the bounds.
 pub(super) fn grow(
     table: &BinnedTable,
     params: &BoostingParams,
-    derivatives: &[Derivatives],
+    derived: Derived,
+    bounds: Bounds,
     rows: Vec<u32>,
     columns: &[usize],
 ) -> GrownTree {
-    let n_bins: usize = columns.iter().map(|&column| table.columns[column].n_bins()).sum();
-    let keep_histograms = n_bins.saturating_mul(size_of::<Sums>()).saturating_mul(params.max_leaves) <= MAX_HISTOGRAM_BYTES;
-    Grower { table, params, derivatives, columns, keep_histograms, rows, scratch: Vec::new(), nodes: Vec::new() }.grow()
+    let layout = Layout::new(table, columns);
+    let keep_histograms = layout.n_bytes().saturating_mul(params.max_leaves) <= MAX_HISTOGRAM_BYTES;
+    Grower { table, params, derived, layout, keep_histograms, scratch: vec![0; rows.len()], rows, nodes: Vec::new() }.grow(bounds)
 }
-
-/// One histogram per column of the tree.
-type Histograms = Vec<Vec<Sums>>;
 
 struct Grower<'a> {
     table: &'a BinnedTable,
     params: &'a BoostingParams,
-    derivatives: &'a [Derivatives],
-    columns: &'a [usize],
+    derived: Derived<'a>,
+    layout: Layout<'a>,
     keep_histograms: bool,
     rows: Vec<u32>,
+    /// Room for as many rows.
     scratch: Vec<u32>,
     nodes: Vec<GrownNode>,
 }
@@ -92,27 +103,32 @@ struct Grower<'a> {
 struct OpenLeaf {
     /// Position of its node.
     node: usize,
-    start: usize,
-    end: usize,
+    range: Range<usize>,
     depth: usize,
-    histograms: Option<Histograms>,
+    histogram: Option<Histogram>,
     /// The best split and its column's position in the table.
     best: Option<(usize, Split)>,
 }
 
 impl Grower<'_> {
-    fn grow(mut self) -> GrownTree {
-        let root_rows: Vec<Derivatives> = self.rows.iter().map(|&row| self.derivatives[row as usize]).collect();
+    fn grow(mut self, bounds: Bounds) -> GrownTree {
+        let range = 0..self.rows.len();
         // The root's own value stays 0: a tree without a split has nothing to say that the margin does not.
-        self.nodes.push(GrownNode::Leaf { value: 0.0, start: 0, end: self.rows.len() });
-        let parent = Parent { sums: Sums::of(&root_rows), bounds: Bounds::NONE };
-        let mut root = OpenLeaf { node: 0, start: 0, end: self.rows.len(), depth: 0, histograms: None, best: None };
-        self.examine(&mut root, &parent, None);
+        self.nodes.push(GrownNode::Leaf { value: 0.0, start: range.start, end: range.end });
+        let mut root = OpenLeaf { node: 0, range, depth: 0, histogram: None, best: None };
+        let histogram = self.histogram(&root);
+        let sums = self.layout.total(&histogram, &self.derived.fixed);
+        self.examine(&mut root, histogram, &Parent { sums, bounds });
         let mut open = vec![root];
         for n_leaves in 2..=self.params.max_leaves {
             let Some(chosen) = most_gain(&open) else { break };
             let leaf = open.swap_remove(chosen);
             open.extend(self.split(leaf, n_leaves == self.params.max_leaves).into_iter().flatten());
+            // So many more splits can be made: leaves that save less than so many others never will be, and free their memory.
+            while open.len() > self.params.max_leaves - n_leaves {
+                let Some(last) = least_gain(&open) else { break };
+                open.swap_remove(last);
+            }
         }
         GrownTree { nodes: self.nodes, rows: self.rows }
     }
@@ -120,89 +136,104 @@ impl Grower<'_> {
     /// Splits a leaf; its children are examined unless the tree is full.
     fn split(&mut self, leaf: OpenLeaf, is_last: bool) -> Option<[OpenLeaf; 2]> {
         let (column, split) = leaf.best?;
-        let middle = self.partition(leaf.start..leaf.end, column, &split.left_bins);
-        let mut left = self.child(&split.left, leaf.start, middle, leaf.depth + 1);
-        let mut right = self.child(&split.right, middle, leaf.end, leaf.depth + 1);
+        let range = leaf.range.clone();
+        let goes_left = |row: u32| split.left_bins.contains(self.table.bin(column, row));
+        let n_left = partition(&mut self.rows[range.clone()], &mut self.scratch[range.clone()], goes_left);
+        let middle = range.start + n_left;
+        let left = self.child(&split.left, range.start..middle, leaf.depth + 1);
+        let right = self.child(&split.right, middle..range.end, leaf.depth + 1);
         self.nodes[leaf.node] = GrownNode::Split { column, left_bins: split.left_bins, left: left.node, right: right.node };
         if is_last {
             return None;
         }
-        if !self.may_split(&left) && !self.may_split(&right) {
-            return Some([left, right]);
-        }
-        let left_parent = Parent { sums: split.left.sums, bounds: split.left.bounds };
-        let right_parent = Parent { sums: split.right.sums, bounds: split.right.bounds };
-        // The smaller child is counted, the larger is what remains of the parent.
-        if middle - leaf.start <= leaf.end - middle {
-            self.examine(&mut left, &left_parent, None);
-            self.examine(&mut right, &right_parent, leaf.histograms.as_ref().zip(left.histograms.as_ref()));
-        } else {
-            self.examine(&mut right, &right_parent, None);
-            self.examine(&mut left, &left_parent, leaf.histograms.as_ref().zip(right.histograms.as_ref()));
-        }
-        Some([left, right])
+        let parent = |side: &Side| Parent { sums: side.sums, bounds: side.bounds };
+        let children = [(left, parent(&split.left)), (right, parent(&split.right))];
+        Some(self.examine_children(children, leaf.histogram))
     }
 
-    fn child(&mut self, side: &Side, start: usize, end: usize, depth: usize) -> OpenLeaf {
-        self.nodes.push(GrownNode::Leaf { value: self.params.learning_rate * side.value, start, end });
-        OpenLeaf { node: self.nodes.len() - 1, start, end, depth, histograms: None, best: None }
+    fn child(&mut self, side: &Side, range: Range<usize>, depth: usize) -> OpenLeaf {
+        let value = self.params.learning_rate * side.value;
+        self.nodes.push(GrownNode::Leaf { value, start: range.start, end: range.end });
+        OpenLeaf { node: self.nodes.len() - 1, range, depth, histogram: None, best: None }
+    }
+
+    /// Examines the children that may be split. The rows of the smaller are counted; the larger is what remains of the parent.
+    fn examine_children(&self, children: [(OpenLeaf, Parent); 2], of_parent: Option<Histogram>) -> [OpenLeaf; 2] {
+        let [(mut left, left_parent), (mut right, right_parent)] = children;
+        let left_is_smaller = left.range.len() <= right.range.len();
+        let ((small, small_parent), (large, large_parent)) = if left_is_smaller {
+            ((&mut left, left_parent), (&mut right, right_parent))
+        } else {
+            ((&mut right, right_parent), (&mut left, left_parent))
+        };
+        let (small_may, large_may) = (self.may_split(small), self.may_split(large));
+        let counted = (small_may || (large_may && of_parent.is_some())).then(|| self.histogram(small));
+        if large_may {
+            let histogram = match (of_parent, &counted) {
+                (Some(mut parent), Some(counted)) => {
+                    parent.subtract(counted);
+                    parent
+                }
+                _ => self.histogram(large),
+            };
+            self.examine(large, histogram, &large_parent);
+        }
+        if let Some(counted) = counted.filter(|_| small_may) {
+            self.examine(small, counted, &small_parent);
+        }
+        [left, right]
     }
 
     fn may_split(&self, leaf: &OpenLeaf) -> bool {
-        leaf.depth < self.params.max_depth && leaf.end - leaf.start >= 2 * self.params.limits.min_leaf_rows as usize
+        leaf.depth < self.params.max_depth && leaf.range.len() >= 2 * self.params.limits.min_leaf_rows as usize
     }
 
-    /// Finds the leaf's best split, from its rows or from what its parent has more than its sibling.
-    fn examine(&self, leaf: &mut OpenLeaf, parent: &Parent, family: Option<(&Histograms, &Histograms)>) {
-        let rows = &self.rows[leaf.start..leaf.end];
-        let gathered: Vec<Derivatives> = match family {
-            Some(_) => Vec::new(),
-            None => rows.iter().map(|&row| self.derivatives[row as usize]).collect(),
-        };
-        let may_split = self.may_split(leaf);
+    fn histogram(&self, leaf: &OpenLeaf) -> Histogram {
+        self.layout.histogram(&self.rows[leaf.range.clone()], &self.derived)
+    }
+
+    /// Finds the leaf's best split, and keeps its histogram if it will be asked for.
+    fn examine(&self, leaf: &mut OpenLeaf, histogram: Histogram, parent: &Parent) {
         let look = |(place, &column): (usize, &usize)| {
-            let binned = &self.table.columns[column];
-            let sums = match family {
-                Some((all, sibling)) => remainder(&all[place], &sibling[place]),
-                None => histogram(binned, rows, &gathered),
-            };
-            let split = if may_split { best_split(binned, &sums, parent, &self.params.limits) } else { None };
-            (split.map(|split| (column, split)), self.keep_histograms.then_some(sums))
+            let sums = self.layout.sums(&histogram, place, &self.derived.fixed);
+            let split = best_split(&self.table.columns[column], &sums, parent, &self.params.limits);
+            split.map(|split| (column, split))
         };
-        let found: Vec<_> = if rows.len() * self.columns.len() >= MIN_PARALLEL_BYTES {
-            self.columns.par_iter().enumerate().map(look).collect()
+        let columns = &self.layout.columns;
+        let better = |best: (usize, Split), next: (usize, Split)| {
+            // The first column among equals, in whatever order threads compare them.
+            let next_is_better = (next.1.gain, best.0) > (best.1.gain, next.0);
+            if next_is_better { next } else { best }
+        };
+        leaf.best = if !self.may_split(leaf) {
+            None
+        } else if self.layout.n_bytes() >= MIN_PARALLEL_BYTES {
+            columns.par_iter().enumerate().with_min_len(4).filter_map(look).reduce_with(better)
         } else {
-            self.columns.iter().enumerate().map(look).collect()
+            columns.iter().enumerate().filter_map(look).reduce(better)
         };
-        let (splits, histograms): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-        leaf.histograms = histograms.into_iter().collect();
-        leaf.best = splits.into_iter().flatten().reduce(|best, next| if next.1.gain > best.1.gain { next } else { best });
-    }
-
-    /// Moves the rows that go left to the front, both sides in their order, and returns where the right side starts.
-    fn partition(&mut self, range: std::ops::Range<usize>, column: usize, left_bins: &BinSet) -> usize {
-        let bins = &self.table.columns[column].bins;
-        let rows = &mut self.rows[range.clone()];
-        self.scratch.clear();
-        let mut n_left = 0;
-        for place in 0..rows.len() {
-            let row = rows[place];
-            if left_bins.contains(bins[row as usize]) {
-                rows[n_left] = row;
-                n_left += 1;
-            } else {
-                self.scratch.push(row);
-            }
-        }
-        rows[n_left..].copy_from_slice(&self.scratch);
-        range.start + n_left
+        leaf.histogram = (self.keep_histograms && leaf.best.is_some()).then_some(histogram);
     }
 }
 
-/// The open leaf whose split saves most; the first node among equals.
+impl OpenLeaf {
+    /// What its split saves; nothing without a split.
+    fn gain(&self) -> f64 {
+        self.best.as_ref().map_or(f64::NEG_INFINITY, |(_, split)| split.gain)
+    }
+
+    /// Which leaf is split first: that which saves more, the earlier node among equals.
+    fn rank(&self, other: &Self) -> std::cmp::Ordering {
+        self.gain().total_cmp(&other.gain()).then(other.node.cmp(&self.node))
+    }
+}
+
+/// The open leaf whose split saves most.
 fn most_gain(open: &[OpenLeaf]) -> Option<usize> {
-    let gain = |leaf: &OpenLeaf| leaf.best.as_ref().map(|(_, split)| split.gain);
-    let splittable = open.iter().enumerate().filter_map(|(place, leaf)| gain(leaf).map(|gain| (place, gain, leaf.node)));
-    let best = splittable.reduce(|best, next| if (next.1, best.2) > (best.1, next.2) { next } else { best });
-    best.map(|(place, _, _)| place)
+    (0..open.len()).max_by(|&a, &b| open[a].rank(&open[b])).filter(|&place| open[place].best.is_some())
+}
+
+/// The open leaf that is split last.
+fn least_gain(open: &[OpenLeaf]) -> Option<usize> {
+    (0..open.len()).min_by(|&a, &b| open[a].rank(&open[b]))
 }

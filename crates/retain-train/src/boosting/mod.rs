@@ -1,9 +1,9 @@
-//! Gradient boosting of our own: histogram trees grown leaf by leaf on the logistic loss.
+//! Gradient boosting of our own: histogram trees grown leaf by leaf on any of the losses.
 //!
 //! [`Boosting`] is the learner. A fit bins the table once (`bins`), finds the number of rounds by the loss of rows held out
-//! (`rounds`), and runs them (`booster`): each round draws rows and columns and grows a tree (`grow`) from histograms of
-//! derivatives (`histogram`, `loss`) by the best splits of its columns (`split`). Randomness comes from the seed alone and sums
-//! are taken in a fixed order, so the number of threads does not change a bit. Scoring and explaining are elsewhere, in
+//! (`rounds`), and runs them (`booster`): each round draws rows and columns and grows a tree (`grow`, `partition`) from histograms
+//! of derivatives (`histogram`, `loss`) by the best splits of its columns (`split`). Randomness comes from the seed alone and
+//! derivatives are added as whole numbers, so the number of threads does not change a bit. Scoring and explaining are elsewhere, in
 //! `retain-score`.
 //!
 //! # Source
@@ -16,17 +16,22 @@ mod grow;
 mod histogram;
 mod loss;
 mod params;
+mod partition;
+mod refit;
 mod rounds;
 mod split;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests;
 
+use std::borrow::Cow;
+
 use retain_data::Dataset;
 use retain_score::MarginModel;
 
 use crate::learner::{Configuration, FitContext, FitError, Learner, Loss};
 use crate::learners::Logistic;
+use crate::learners::rows::{counting_rows, require_both_classes};
 use bins::BinnedTable;
 use booster::{Booster, Task};
 use params::{BoostingParams, RoundsPlan};
@@ -38,14 +43,26 @@ const UNJUDGED_LEARNING: f64 = 2.0;
 /// The learner `boosting`.
 ///
 /// A configuration has `learning_rate`, `leaves`, `depth`, `min_leaf_rows`, `min_hessian`, `l2`, `columns` and `rows` (shares
-/// drawn for each tree), `base_alpha` (start from the margin of a logistic regression with this penalty instead of the base
-/// rate) and `rounds`; without `rounds` the fit finds their number on rows it holds out.
+/// drawn for each tree), `base_alpha` (start from the margin of a logistic regression with this penalty instead of a constant,
+/// where the loss is logistic and rows have no weights) and `rounds`; without `rounds` the fit finds their number on rows it
+/// holds out.
+///
+/// Weights multiply derivatives and losses, and so count in `min_hessian` and against `l2`; `min_leaf_rows` counts rows. Rows of
+/// weight 0 are left out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Boosting;
 
 impl Learner for Boosting {
     fn name(&self) -> &'static str {
         "boosting"
+    }
+
+    fn supports(&self, _loss: Loss) -> bool {
+        true
+    }
+
+    fn supports_weights(&self) -> bool {
+        true
     }
 
     fn configurations(&self, dataset: &Dataset, _loss: Loss) -> Vec<Configuration> {
@@ -59,13 +76,14 @@ impl Learner for Boosting {
         configurations: &[Configuration],
         context: &FitContext,
     ) -> Result<Vec<MarginModel>, FitError> {
-        let n_positives = row_idxs.iter().filter(|&&row_idx| dataset.target[row_idx] == 1.0).count();
-        if n_positives == 0 || n_positives == row_idxs.len() {
-            return Err(FitError::OneClass { n_rows: row_idxs.len(), n_positives });
+        let row_idxs = &*counting_rows(dataset, row_idxs)?;
+        context.loss.check(&dataset.target, row_idxs)?;
+        if context.loss == Loss::Logistic {
+            require_both_classes(dataset, row_idxs)?;
         }
         let table = BinnedTable::new(dataset, row_idxs);
-        let targets: Vec<f64> = row_idxs.iter().map(|&row_idx| dataset.target[row_idx]).collect();
-        let fit = Fit { dataset, row_idxs, context, table, targets };
+        let weights = dataset.weight.as_deref().map(|weights| of_rows(weights, row_idxs));
+        let fit = Fit { dataset, row_idxs, context, table, targets: of_rows(&dataset.target, row_idxs), weights };
         configurations.iter().map(|configuration| fit.model(&BoostingParams::new(configuration))).collect()
     }
 
@@ -95,7 +113,16 @@ struct Fit<'a> {
     row_idxs: &'a [usize],
     context: &'a FitContext,
     table: BinnedTable,
-    targets: Vec<f64>,
+    targets: Cow<'a, [f64]>,
+    weights: Option<Cow<'a, [f64]>>,
+}
+
+/// The values of these rows, which rise; borrowed where they are all.
+fn of_rows<'a>(values: &'a [f64], row_idxs: &[usize]) -> Cow<'a, [f64]> {
+    if row_idxs.len() == values.len() && row_idxs.is_sorted_by(|a, b| a < b) {
+        return Cow::Borrowed(values);
+    }
+    Cow::Owned(row_idxs.iter().map(|&row_idx| values[row_idx]).collect())
 }
 
 impl Fit<'_> {
@@ -136,15 +163,20 @@ impl Fit<'_> {
         watched: Vec<u32>,
         seed: u64,
     ) -> Result<Booster<'a>, FitError> {
-        let task = Task { table: &self.table, targets: &self.targets, params, loss: self.context.loss };
-        let start = self.start(params, task.loss, &train)?;
+        let Self { table, targets, weights, .. } = self;
+        let task = Task { table, targets, weights: weights.as_deref(), params, loss: self.context.loss };
+        let start = self.start(&task, &train)?;
         Ok(Booster::new(task, start, train, watched, seed))
     }
 
     /// The model before the first tree, learned from the rows that train, and the margins it gives all rows.
-    fn start(&self, params: &BoostingParams, loss: Loss, train: &[u32]) -> Result<(MarginModel, Vec<f64>), FitError> {
-        let Some(alpha) = params.base_alpha else {
-            let intercept = loss.constant(train.iter().map(|&row| self.targets[row as usize]));
+    ///
+    /// The linear base is a logistic regression without weights: any other loss, and rows with weights, start from a constant.
+    fn start(&self, task: &Task, train: &[u32]) -> Result<(MarginModel, Vec<f64>), FitError> {
+        let has_base = task.loss == Loss::Logistic && task.weights.is_none();
+        let Some(alpha) = task.params.base_alpha.filter(|_| has_base) else {
+            let row = |&row: &u32| (task.targets[row as usize], task.weight(row as usize));
+            let intercept = task.loss.constant(train.iter().map(row));
             let model = MarginModel { intercept, ..MarginModel::default() };
             return Ok((model, vec![intercept; self.row_idxs.len()]));
         };

@@ -25,11 +25,11 @@ pub(super) struct InnerSplit {
 }
 
 /// The splits by which rounds are counted: the latest rows where there are dates, else parts that keep groups together and have
-/// about the same share of positives. None where some part would train or judge on one class only.
+/// about the same share of positives. None where some part would train or judge on one class, or one amount, only.
 pub(super) fn inner_splits(dataset: &Dataset, row_idxs: &[usize], plan: RoundsPlan, context: &FitContext) -> Vec<InnerSplit> {
     let targets: Vec<f64> = row_idxs.iter().map(|&row_idx| dataset.target[row_idx]).collect();
     if let Some(split) = latest_rows(dataset, row_idxs, context.gap_days.unwrap_or(0.0))
-        && split.has_both_classes(&targets)
+        && split.tells_targets_apart(&targets)
     {
         return vec![split];
     }
@@ -40,16 +40,13 @@ pub(super) fn inner_splits(dataset: &Dataset, row_idxs: &[usize], plan: RoundsPl
         InnerSplit { train, held_out }
     };
     let splits: Vec<InnerSplit> = (0..n_used).map(split).collect();
-    if splits.iter().all(|split| split.has_both_classes(&targets)) { splits } else { Vec::new() }
+    if splits.iter().all(|split| split.tells_targets_apart(&targets)) { splits } else { Vec::new() }
 }
 
 impl InnerSplit {
-    fn has_both_classes(&self, targets: &[f64]) -> bool {
-        let both = |rows: &[u32]| {
-            let n_positives = rows.iter().filter(|&&row| targets[row as usize] == 1.0).count();
-            0 < n_positives && n_positives < rows.len()
-        };
-        both(&self.train) && both(&self.held_out)
+    fn tells_targets_apart(&self, targets: &[f64]) -> bool {
+        let vary = |rows: &[u32]| rows.iter().any(|&row| targets[row as usize] != targets[rows[0] as usize]);
+        vary(&self.train) && vary(&self.held_out)
     }
 }
 

@@ -13,8 +13,8 @@ use retain_core::Monotone;
 use super::bins::{BinKind, BinSet, BinnedColumn};
 use super::histogram::Sums;
 
-/// Gains at or below this are rounding.
-const MIN_GAIN: f64 = 1e-9;
+/// Gains at or below this share of what the children save are rounding. A share, since amounts may be in any unit.
+const MIN_GAIN_SHARE: f64 = 1e-9;
 /// Up to so many categories in a node, each is tried against the rest.
 const MAX_ONE_VERSUS_REST: usize = 4;
 /// Rows a category needs to take part in the sorting; also added to its hessian, so that few rows do not lead the order.
@@ -98,7 +98,8 @@ fn saved(sums: &Sums, value: f64, l2: f64) -> f64 {
 
 /// The best split of a node by a column, if any is worth it.
 pub(super) fn best_split(column: &BinnedColumn, histogram: &[Sums], parent: &Parent, limits: &Limits) -> Option<Split> {
-    let search = Search { histogram, parent, limits, monotone: column.monotone };
+    let stay = saved(&parent.sums, best_value(&parent.sums, limits.l2, &parent.bounds), limits.l2);
+    let search = Search { histogram, parent, limits, monotone: column.monotone, stay };
     match &column.kind {
         BinKind::Numbers { .. } => search.numbers(column.n_value_bins()),
         BinKind::Categories { .. } => search.categories(column.n_value_bins()),
@@ -110,8 +111,9 @@ pub(super) fn best_split(column: &BinnedColumn, histogram: &[Sums], parent: &Par
 struct Candidate<Cut> {
     gain: f64,
     cut: Cut,
-    left: Side,
-    right: Side,
+    left: Sums,
+    l2: f64,
+    order: Option<Monotone>,
 }
 
 struct Search<'a> {
@@ -119,19 +121,22 @@ struct Search<'a> {
     parent: &'a Parent,
     limits: &'a Limits,
     monotone: Option<Monotone>,
+    /// Twice the loss that the node saves as a leaf.
+    stay: f64,
 }
 
 impl Search<'_> {
     /// Borders between number bins, with missing values on either side, and present against missing.
     fn numbers(&self, n_value_bins: usize) -> Option<Split> {
         let missing = self.histogram[n_value_bins];
-        let mut best: Option<Candidate<(usize, bool)>> = None;
+        let mut best = None;
         let mut below = Sums::default();
         for border in 1..=n_value_bins {
-            below += self.histogram[border - 1];
-            if self.histogram[border - 1].n_rows == 0 {
+            let bin = self.histogram[border - 1];
+            if bin.n_rows == 0 {
                 continue;
             }
+            below += bin;
             let all_values_below = below.n_rows + missing.n_rows == self.parent.sums.n_rows;
             let order = if all_values_below { None } else { self.monotone };
             keep_better(&mut best, self.candidate((border, false), below, self.limits.l2, order));
@@ -145,7 +150,8 @@ impl Search<'_> {
     }
 
     fn number_split(&self, candidate: &Candidate<(usize, bool)>, n_value_bins: usize) -> Split {
-        let Candidate { gain, cut: (border, missing_left), left, right } = *candidate;
+        let Candidate { gain, cut: (border, missing_left), .. } = *candidate;
+        let (left, right) = self.sides(candidate);
         // Bins without rows of this node lie on either side of the border at will: their middle is the fairest guess. Where only
         // empty ones follow, the question is whether there is a value.
         let next = (border..n_value_bins).find(|&bin| self.histogram[bin].n_rows > 0);
@@ -209,7 +215,7 @@ impl Search<'_> {
     /// rare categories of this node, or else to the larger. That side is made the right one, so that the question names the
     /// categories of the left and never has to name an unseen one. Missing values without an example go to the larger side.
     fn category_split(&self, candidate: &Candidate<usize>, chosen: &[usize], n_value_bins: usize) -> Split {
-        let Candidate { gain, left, right, .. } = *candidate;
+        let (gain, (left, right)) = (candidate.gain, self.sides(candidate));
         let (missing, other) = (n_value_bins, n_value_bins - 1);
         let chosen_is_larger = left.sums.n_rows > right.sums.n_rows;
         let named_are_chosen = if self.histogram[other].n_rows > 0 { !chosen.contains(&other) } else { !chosen_is_larger };
@@ -225,37 +231,37 @@ impl Search<'_> {
     }
 
     /// The gain of sending `left` left, or nothing where a limit or the order forbids it.
+    #[inline]
     fn candidate<Cut>(&self, cut: Cut, left: Sums, l2: f64, order: Option<Monotone>) -> Option<Candidate<Cut>> {
-        let Parent { sums, bounds } = self.parent;
-        let right = *sums - left;
+        let right = self.parent.sums - left;
         let too_small = |side: &Sums| side.n_rows < self.limits.min_leaf_rows || side.hessian < self.limits.min_hessian;
         if too_small(&left) || too_small(&right) {
             return None;
         }
-        let (left_value, right_value) = (best_value(&left, l2, bounds), best_value(&right, l2, bounds));
-        let (left_bounds, right_bounds) = child_bounds(bounds, left_value, right_value, order)?;
-        let stay = best_value(sums, self.limits.l2, bounds);
-        let gain = saved(&left, left_value, l2) + saved(&right, right_value, l2) - saved(sums, stay, self.limits.l2);
-        (gain > MIN_GAIN).then_some(Candidate {
-            gain,
-            cut,
-            left: Side { sums: left, value: left_value, bounds: left_bounds },
-            right: Side { sums: right, value: right_value, bounds: right_bounds },
-        })
+        let value = |sums: &Sums| best_value(sums, l2, &self.parent.bounds);
+        let (left_value, right_value) = (value(&left), value(&right));
+        let in_order = match order {
+            None => true,
+            Some(Monotone::Increasing) => left_value <= right_value,
+            Some(Monotone::Decreasing) => left_value >= right_value,
+        };
+        let children = saved(&left, left_value, l2) + saved(&right, right_value, l2);
+        let gain = children - self.stay;
+        (in_order && gain > MIN_GAIN_SHARE * children).then_some(Candidate { gain, cut, left, l2, order })
     }
-}
 
-/// Bounds of the children; nothing when their values are in the wrong order.
-///
-/// The middle between the two values separates all leaves below them, whatever splits follow.
-fn child_bounds(bounds: &Bounds, left_value: f64, right_value: f64, order: Option<Monotone>) -> Option<(Bounds, Bounds)> {
-    let middle = f64::midpoint(left_value, right_value);
-    let up_to = Bounds { lower: bounds.lower, upper: middle };
-    let from = Bounds { lower: middle, upper: bounds.upper };
-    match order {
-        None => Some((*bounds, *bounds)),
-        Some(Monotone::Increasing) => (left_value <= right_value).then_some((up_to, from)),
-        Some(Monotone::Decreasing) => (left_value >= right_value).then_some((from, up_to)),
+    /// Left and right child. The middle between their values separates all leaves below them where an order is asked for.
+    fn sides<Cut>(&self, candidate: &Candidate<Cut>) -> (Side, Side) {
+        let Parent { sums, bounds } = *self.parent;
+        let side = |sums: Sums| Side { sums, value: best_value(&sums, candidate.l2, &bounds), bounds };
+        let (mut left, mut right) = (side(candidate.left), side(sums - candidate.left));
+        let middle = f64::midpoint(left.value, right.value);
+        match candidate.order {
+            None => {}
+            Some(Monotone::Increasing) => (left.bounds.upper, right.bounds.lower) = (middle, middle),
+            Some(Monotone::Decreasing) => (left.bounds.lower, right.bounds.upper) = (middle, middle),
+        }
+        (left, right)
     }
 }
 
@@ -281,12 +287,12 @@ mod tests {
 
     fn numbers(n_value_bins: usize, monotone: Option<Monotone>) -> BinnedColumn {
         let thresholds = (1..n_value_bins).map(|bin| bin as f64).collect();
-        BinnedColumn { feature_idx: 0, kind: BinKind::Numbers { thresholds }, monotone, bins: Vec::new() }
+        BinnedColumn { feature_idx: 0, kind: BinKind::Numbers { thresholds }, monotone }
     }
 
     fn categories(n_categories: usize) -> BinnedColumn {
         let positions = (0..n_categories as u32).collect();
-        BinnedColumn { feature_idx: 0, kind: BinKind::Categories { positions }, monotone: None, bins: Vec::new() }
+        BinnedColumn { feature_idx: 0, kind: BinKind::Categories { positions }, monotone: None }
     }
 
     fn split_with(column: &BinnedColumn, histogram: &[Sums], limits: &Limits) -> Option<Split> {

@@ -13,12 +13,15 @@
 
 mod design_matrix;
 mod forest;
+mod linear;
 mod logistic;
 pub(crate) mod rows;
 mod split_columns;
+mod term_columns;
 mod tree;
 
 pub use forest::Forest;
+pub use linear::Linear;
 pub use logistic::Logistic;
 pub use tree::ReadableTree;
 
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_and_one_class_are_errors() {
+    fn no_time_weights_and_one_class_are_errors() {
         let mut table = rows::tests::example(200, 41);
         let row_idxs: Vec<usize> = (0..200).collect();
         for learner in NAMES.map(|name| by_name(name).unwrap()) {
@@ -86,6 +89,14 @@ mod tests {
             let late = learner.fit(&table, &row_idxs, &learner.configurations(&table, Loss::Logistic), &context);
             assert!(matches!(late, Err(FitError::OutOfTime)), "{}", learner.name());
         }
+        table.weight = Some(vec![1.0; 200]);
+        let context = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
+        for learner in NAMES.map(|name| by_name(name).unwrap()) {
+            let fitted = learner.fit(&table, &row_idxs, &learner.configurations(&table, Loss::Logistic), &context);
+            assert!(matches!(fitted, Err(FitError::WeightsUnsupported { learner: name }) if name == learner.name()));
+            assert!(!learner.supports_weights());
+        }
+        table.weight = None;
         table.target.fill(0.0);
         let context = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
         for learner in NAMES.map(|name| by_name(name).unwrap()) {

@@ -14,8 +14,31 @@ pub(super) fn is_positive(dataset: &Dataset, row_idx: usize) -> bool {
     dataset.target[row_idx] == 1.0
 }
 
+/// Largest weight of a row: sums of weights and derivatives stay far from overflow.
+const MAX_WEIGHT: f64 = 1e30;
+
+/// The rows with a weight above 0: all of them where the dataset has no weights.
+///
+/// # Errors
+/// [`FitError::Weight`] for a weight that is negative, not finite or above 1e30, [`FitError::NoRows`] when no row is left.
+pub(crate) fn counting_rows<'a>(dataset: &Dataset, row_idxs: &'a [usize]) -> Result<Cow<'a, [usize]>, FitError> {
+    let Some(weights) = &dataset.weight else {
+        return if row_idxs.is_empty() { Err(FitError::NoRows { n_rows: 0 }) } else { Ok(Cow::Borrowed(row_idxs)) };
+    };
+    if let Some(&row) = row_idxs.iter().find(|row_idx| !(0.0..=MAX_WEIGHT).contains(&weights[**row_idx])) {
+        return Err(FitError::Weight { row, found: weights[row] });
+    }
+    let counting: Vec<usize> = row_idxs.iter().copied().filter(|&row_idx| weights[row_idx] > 0.0).collect();
+    if counting.is_empty() { Err(FitError::NoRows { n_rows: row_idxs.len() }) } else { Ok(Cow::Owned(counting)) }
+}
+
+/// Refuses weights, for a learner whose package cannot weigh rows: a fit without them would answer another question.
+pub(super) fn refuse_weights(dataset: &Dataset, learner: &'static str) -> Result<(), FitError> {
+    if dataset.weight.is_some() { Err(FitError::WeightsUnsupported { learner }) } else { Ok(()) }
+}
+
 /// Refuses rows of one class.
-pub(super) fn require_both_classes(dataset: &Dataset, row_idxs: &[usize]) -> Result<(), FitError> {
+pub(crate) fn require_both_classes(dataset: &Dataset, row_idxs: &[usize]) -> Result<(), FitError> {
     let n_rows = row_idxs.len();
     let n_positives = row_idxs.iter().filter(|&&row_idx| is_positive(dataset, row_idx)).count();
     if n_positives == 0 || n_positives == n_rows { Err(FitError::OneClass { n_rows, n_positives }) } else { Ok(()) }

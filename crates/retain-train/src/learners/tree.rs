@@ -61,6 +61,7 @@ impl Learner for ReadableTree {
         configurations: &[Configuration],
         context: &FitContext,
     ) -> Result<Vec<MarginModel>, FitError> {
+        rows::refuse_weights(dataset, self.name())?;
         rows::require_both_classes(dataset, row_idxs)?;
         let row_idxs = rows::thinned(dataset, row_idxs, (MAX_CELLS / most_columns(&dataset.schema)).max(2_000), context.seed);
         let columns = split_columns(dataset, &row_idxs);

@@ -63,7 +63,7 @@ pub(crate) fn judge(
         configuration: contenders[position].configuration(),
         n_configurations: contenders[position].n_configurations(),
         calibrator: contenders[position].calibrator().to_owned(),
-        selection_log_loss: contenders[position].loss(),
+        selection_loss: contenders[position].loss(),
         is_winner: position == winner,
         is_tied: is_tied[position],
         evaluation: evaluate(&curves.labelled, &Metric::OF_SURVIVAL, &options),
