@@ -174,12 +174,9 @@ impl Words {
     fn of(kind: OutcomeKind) -> Self {
         let words = |positive, baseline, observed, leaderboard| Self { positive, baseline, observed, leaderboard };
         match kind {
-            OutcomeKind::Binary => words(
-                "positive",
-                "base rate",
-                "observed rate",
-                [(Metric::RocAuc, "ROC AUC"), (Metric::LogLoss, "log loss")],
-            ),
+            OutcomeKind::Binary => {
+                words("positive", "base rate", "observed rate", [(Metric::RocAuc, "ROC AUC"), (Metric::LogLoss, "log loss")])
+            }
             OutcomeKind::Value => words(
                 "above 0",
                 "mean amount",

@@ -119,13 +119,7 @@ impl Lab<'_> {
     }
 
     /// What the learners made of a target until `until`, best first; nothing where there was no time.
-    fn entries(
-        &self,
-        target: &Target,
-        loss: Loss,
-        until: Option<Instant>,
-        run: &mut Run<'_>,
-    ) -> Result<Vec<Entry>, TrainError> {
+    fn entries(&self, target: &Target, loss: Loss, until: Option<Instant>, run: &mut Run<'_>) -> Result<Vec<Entry>, TrainError> {
         let table = target.dataset(self.dataset);
         let arena = Arena::new(&table, self.plan);
         match select(&arena, &self.learners(loss), &run.context(loss, self.plan), until, run) {
@@ -188,7 +182,8 @@ impl Members {
         let text = match &used[..] {
             [(only, _)] => settings(only),
             several => {
-                let one = |(member, coefficient): &(&Member, f64)| format!("{coefficient:.2} × {} [{}]", member.name, settings(member));
+                let one =
+                    |(member, coefficient): &(&Member, f64)| format!("{coefficient:.2} × {} [{}]", member.name, settings(member));
                 several.iter().map(one).collect::<Vec<_>>().join(" + ")
             }
         };
