@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use retain_core::{Day, FeatureSchema};
 use retain_data::{Dataset, TableReport, TableSource, Task, Training, read_labelled};
-use retain_score::{Bundle, Scorer};
+use retain_score::{Bundle, Model, Scorer};
+use retain_train::MetricsFile;
 
 use crate::exit::{Complaint, Exit};
 use crate::output::Output;
@@ -112,9 +113,21 @@ pub(crate) fn scorer_of(bundle: &Bundle) -> Result<Scorer> {
     scorer.map_err(|error| Complaint::new(Exit::DATA, "the model does not hold together").because(error).into())
 }
 
-/// Rate of positives among the training rows: what the trivial baseline predicts for everybody.
+/// Rate of positives among the training rows.
 pub(crate) fn base_rate(bundle: &Bundle) -> f64 {
     bundle.manifest.n_positives as f64 / bundle.manifest.n_rows.max(1) as f64
+}
+
+/// What the trivial baseline of the training rows predicts for everybody: their rate of positives, mean amount or Kaplan-Meier curve;
+/// that of `dataset` where the bundle does not say.
+pub(crate) fn baseline_of(bundle: &Bundle, dataset: Option<&Dataset>) -> Result<Vec<f64>> {
+    let stored = || serde_json::from_slice::<MetricsFile>(&bundle.metrics).map(|metrics| metrics.baseline_prediction);
+    match (&bundle.model, stored().unwrap_or_default(), dataset) {
+        (Model::Event(_), _, _) => Ok(vec![base_rate(bundle)]),
+        (_, prediction, None) => Ok(prediction),
+        (_, prediction, Some(_)) if !prediction.is_empty() => Ok(prediction),
+        (model, _, Some(dataset)) => Ok(retain_train::baseline(model, dataset)?),
+    }
 }
 
 /// Today, by the clock of this machine.

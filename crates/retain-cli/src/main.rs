@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps an error should fail"))]
 
+mod answer;
 mod cli;
 mod exit;
 mod input;

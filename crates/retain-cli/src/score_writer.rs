@@ -1,4 +1,4 @@
-//! Writes scored rows as CSV or Parquet: the entity, `probability`, `reason_1 …`.
+//! Writes scored rows as CSV or Parquet: the entity, the answers, `reason_1 …`.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,6 +15,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
+use crate::answer::Answer;
 use crate::exit::Complaint;
 use crate::output::write_stdout;
 use crate::whole_file::WholeFile;
@@ -22,12 +23,13 @@ use crate::whole_file::WholeFile;
 /// Rows of a Parquet row group: what is held in memory before it is written.
 const ROW_GROUP_ROWS: usize = 65_536;
 
-/// One row of the result.
-pub(crate) struct ScoredRow {
-    /// None for a row that could not be scored.
-    pub(crate) probability: Option<f64>,
-    /// At most as many texts as there are reason columns, largest contribution first.
-    pub(crate) reasons: Vec<String>,
+/// One row of the result: as many numbers and texts as there are columns of them; what lacks is left empty.
+pub(crate) type ScoredRow = Answer;
+
+/// The columns of the result behind the entity: first those with numbers, then those with texts.
+pub(crate) struct ResultColumns {
+    pub(crate) numbers: Vec<String>,
+    pub(crate) texts: Vec<String>,
 }
 
 /// The first column of the result: who was scored.
@@ -42,6 +44,7 @@ pub(crate) struct Entity<'a> {
 pub(crate) struct ScoreWriter {
     path: PathBuf,
     columns: Vec<String>,
+    n_numbers: usize,
     is_integer: bool,
     sink: Sink,
 }
@@ -55,15 +58,15 @@ pub(crate) enum Sink {
 
 impl ScoreWriter {
     /// Begins the result at `path`: Parquet for `.parquet` and `.pq`, CSV for `.csv` and for devices; `-` is CSV on standard output.
-    pub(crate) fn create(path: &Path, entity: &Entity<'_>, n_reasons: usize) -> Result<Self> {
-        let mut columns = vec![entity.name.to_owned(), "probability".to_owned()];
-        columns.extend((1..=n_reasons).map(|position| format!("reason_{position}")));
+    pub(crate) fn create(path: &Path, entity: &Entity<'_>, of: ResultColumns) -> Result<Self> {
+        let n_numbers = of.numbers.len();
+        let columns: Vec<String> = std::iter::once(entity.name.to_owned()).chain(of.numbers).chain(of.texts).collect();
         if columns[1..].contains(&columns[0]) {
             let message = format!("the entity column is called `{}`, and so is a column of the result", entity.name);
             return Err(Complaint::usage(message).hint("rename the entity column and train again").into());
         }
-        let sink = Sink::create(path, &schema(&columns, entity.is_integer))?;
-        let mut writer = Self { path: path.to_owned(), columns, is_integer: entity.is_integer, sink };
+        let sink = Sink::create(path, &schema(&columns, n_numbers, entity.is_integer))?;
+        let mut writer = Self { path: path.to_owned(), columns, n_numbers, is_integer: entity.is_integer, sink };
         writer.write_header()?;
         Ok(writer)
     }
@@ -75,19 +78,23 @@ impl ScoreWriter {
 
     /// Adds rows; both slices have one entry per row.
     pub(crate) fn write(&mut self, entity: &[String], rows: &[ScoredRow]) -> Result<()> {
-        let n_reasons = self.columns.len() - 2;
+        let (n_numbers, n_texts) = (self.n_numbers, self.columns.len() - 1 - self.n_numbers);
         if let Sink::Parquet(writer, _) = &mut self.sink {
-            let schema = schema(&self.columns, self.is_integer);
-            let batch = record_batch(schema, self.is_integer, entity, rows).context("cannot build the rows of the result")?;
-            return writer.write(&batch).with_context(|| attempt(&self.path));
+            let schema = schema(&self.columns, n_numbers, self.is_integer);
+            let batch = record_batch(schema, n_numbers, self.is_integer, entity, rows);
+            return writer.write(&batch.context("cannot build the rows of the result")?).with_context(|| attempt(&self.path));
         }
         self.write_csv(|csv| {
             for (entity, row) in entity.iter().zip(rows) {
-                // `{:?}` is the shortest text that reads back to the same bits.
-                let probability = row.probability.map_or_else(String::new, |probability| format!("{probability:?}"));
-                let reason = |position: usize| row.reasons.get(position).map_or("", String::as_str);
-                let cells = [entity.as_str(), &probability].into_iter().chain((0..n_reasons).map(reason));
-                csv.write_record(cells)?;
+                csv.write_field(entity)?;
+                for position in 0..n_numbers {
+                    // `{:?}` is the shortest text that reads back to the same bits.
+                    csv.write_field(number_of(row, position).map_or_else(String::new, |number| format!("{number:?}")))?;
+                }
+                for position in 0..n_texts {
+                    csv.write_field(text_of(row, position).unwrap_or_default())?;
+                }
+                csv.write_record(None::<&[u8]>)?;
             }
             Ok(())
         })
@@ -163,28 +170,43 @@ impl Sink {
     }
 }
 
-fn schema(columns: &[String], is_integer: bool) -> Schema {
+fn number_of(row: &ScoredRow, position: usize) -> Option<f64> {
+    row.numbers.get(position).copied().flatten()
+}
+
+fn text_of(row: &ScoredRow, position: usize) -> Option<&str> {
+    row.texts.get(position).map(String::as_str)
+}
+
+fn schema(columns: &[String], n_numbers: usize, is_integer: bool) -> Schema {
     let field = |(position, name): (usize, &String)| match position {
         0 if is_integer => Field::new(name, DataType::Int64, true),
         0 => Field::new(name, DataType::Utf8, false),
-        1 => Field::new(name, DataType::Float64, true),
+        _ if position <= n_numbers => Field::new(name, DataType::Float64, true),
         _ => Field::new(name, DataType::Utf8, true),
     };
     Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>())
 }
 
-fn record_batch(schema: Schema, is_integer: bool, entity: &[String], rows: &[ScoredRow]) -> Result<RecordBatch, ArrowError> {
+fn record_batch(
+    schema: Schema,
+    n_numbers: usize,
+    is_integer: bool,
+    entity: &[String],
+    rows: &[ScoredRow],
+) -> Result<RecordBatch, ArrowError> {
     let entity: ArrayRef = if is_integer {
         // Numbers came as numbers, so the only text that is none is the empty one of a missing entity.
         Arc::new(entity.iter().map(|name| name.parse().ok()).collect::<Int64Array>())
     } else {
         Arc::new(entity.iter().map(|name| Some(name.as_str())).collect::<StringArray>())
     };
-    let probability: Float64Array = rows.iter().map(|row| row.probability).collect();
-    let mut arrays: Vec<ArrayRef> = vec![entity, Arc::new(probability)];
-    for position in 0..schema.fields().len() - 2 {
-        let reasons: StringArray = rows.iter().map(|row| row.reasons.get(position).map(String::as_str)).collect();
-        arrays.push(Arc::new(reasons));
+    let mut arrays: Vec<ArrayRef> = vec![entity];
+    for position in 0..n_numbers {
+        arrays.push(Arc::new(rows.iter().map(|row| number_of(row, position)).collect::<Float64Array>()));
+    }
+    for position in 0..schema.fields().len() - 1 - n_numbers {
+        arrays.push(Arc::new(rows.iter().map(|row| text_of(row, position)).collect::<StringArray>()));
     }
     RecordBatch::try_new(Arc::new(schema), arrays)
 }

@@ -1,7 +1,7 @@
 //! Tables as text: aligned columns without lines or colours, the same on a terminal and in a pipe.
 
 use comfy_table::{CellAlignment, Table, presets};
-use retain_eval::{CalibrationBin, Evaluation, Measured, Metric};
+use retain_eval::{CalibrationBin, Evaluation, Measured, OutcomeKind};
 
 /// A table with these headings; columns from `first_number` on are aligned to the right.
 pub(crate) fn table(headings: &[&str], first_number: usize) -> Table {
@@ -41,20 +41,42 @@ pub(crate) fn value(measured: Option<&Measured>) -> String {
     measured.map_or_else(|| "–".to_owned(), |m| number(m.value))
 }
 
-/// Every metric of a model with its interval, beside the base rate for everybody.
+/// What rows of an outcome are called where it happened.
+pub(crate) fn positive_word(kind: OutcomeKind) -> &'static str {
+    match kind {
+        OutcomeKind::Binary => "positive",
+        OutcomeKind::Value => "above 0",
+        OutcomeKind::Survival => "seen to leave",
+    }
+}
+
+/// What the trivial baseline is called.
+pub(crate) fn baseline_word(kind: OutcomeKind) -> &'static str {
+    match kind {
+        OutcomeKind::Binary => "base rate",
+        OutcomeKind::Value => "mean amount",
+        OutcomeKind::Survival => "Kaplan-Meier",
+    }
+}
+
+/// Every metric of a model with its interval, beside the same prediction for everybody.
 pub(crate) fn metrics(evaluation: &Evaluation, baseline: &Evaluation) -> String {
     let heading = format!("{:.0} % interval", 100.0 * evaluation.confidence);
-    let mut table = table(&["metric", "model", &heading, "base rate"], 1);
-    for metric in Metric::ALL {
-        let Some(m) = evaluation.get(metric) else { continue };
-        table.add_row([metric.name().to_owned(), number(m.value), bounds(m.low, m.high), value(baseline.get(metric))]);
+    let mut table = table(&["metric", "model", &heading, baseline_word(evaluation.kind)], 1);
+    for m in &evaluation.metrics {
+        table.add_row([m.metric.name().to_owned(), number(m.value), bounds(m.low, m.high), value(baseline.get(m.metric))]);
     }
     render(&table)
 }
 
 /// What was promised and what came, in tenths of the rows.
-pub(crate) fn calibration(bins: &[CalibrationBin]) -> String {
-    let mut table = table(&["predicted from", "to", "rows", "mean prediction", "observed rate", "95 % interval"], 0);
+pub(crate) fn calibration(bins: &[CalibrationBin], kind: OutcomeKind) -> String {
+    let observed = match kind {
+        OutcomeKind::Binary => "observed rate",
+        OutcomeKind::Value => "mean amount",
+        OutcomeKind::Survival => "left by the horizon",
+    };
+    let mut table = table(&["predicted from", "to", "rows", "mean prediction", observed, "95 % interval"], 0);
     for bin in bins {
         table.add_row([
             number(bin.lowest),

@@ -50,6 +50,23 @@ impl Dataset {
         self.target.iter().filter(|&&value| value > 0.0).count()
     }
 
+    /// The chosen rows as a table of their own.
+    pub fn subset(&self, row_idxs: &[usize]) -> Self {
+        let pick = |values: &[f64]| -> Vec<f64> { row_idxs.iter().map(|&row_idx| values[row_idx]).collect() };
+        let pick_some = |values: &Option<Vec<f64>>| values.as_deref().map(pick);
+        Self {
+            schema: self.schema.clone(),
+            columns: self.columns.iter().map(|column| pick(column)).collect(),
+            target: pick(&self.target),
+            weight: pick_some(&self.weight),
+            entity: row_idxs.iter().map(|&row_idx| self.entity[row_idx].clone()).collect(),
+            group: row_idxs.iter().map(|&row_idx| self.group[row_idx]).collect(),
+            duration: pick_some(&self.duration),
+            past: pick_some(&self.past),
+            observed: pick_some(&self.observed),
+        }
+    }
+
     /// The chosen rows, row after row, as the scoring engine reads them.
     pub fn rows(&self, row_idxs: &[usize]) -> Rows {
         let mut rows = self.schema.rows();

@@ -31,7 +31,7 @@ pub(crate) struct Layout {
     target: Option<usize>,
     duration: Option<usize>,
     past: Option<usize>,
-    group: Option<usize>,
+    pub(crate) group: Option<usize>,
 }
 
 impl Layout {

@@ -1,13 +1,15 @@
 //! Streams rows to score: column by column through Arrow batches, a bad row keeping its place.
 
 use arrow::record_batch::RecordBatch;
-use retain_core::{Day, FeatureSchema, Rows, ValueError, ValueNote};
+use retain_core::{Day, DurationSpec, FeatureSchema, Rows, ValueError, ValueNote};
 
 use crate::cells::{Cells, FeatureEncoder};
 use crate::error::{DataError, RejectedCell, Warning};
 use crate::load::{Layout, check_observation};
-use crate::read::check_schema_columns;
+use crate::profile::missing_markers;
+use crate::read::{check_schema_columns, nearest_hint};
 use crate::table::{TableBatches, TableSource};
+use crate::target::amount;
 
 /// Rows of one batch, encoded.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct ScoringBatch {
     pub row_ok: Vec<bool>,
     /// For each feature, how many of the good rows were unusual.
     pub notes: Vec<FeatureNotes>,
+    /// Where asked for: days that each customer has been there already; NaN in a row that cannot be scored.
+    pub elapsed_days: Option<Vec<f64>>,
 }
 
 /// How often a feature was unusual.
@@ -44,6 +48,14 @@ pub struct RowReader {
     batches: TableBatches,
     reference: Option<Day>,
     n_read: usize,
+    elapsed: Option<Elapsed>,
+}
+
+/// The column that says how long customers have been there.
+struct Elapsed {
+    spec: DurationSpec,
+    /// Position in a batch.
+    position: usize,
 }
 
 impl RowReader {
@@ -54,10 +66,39 @@ impl RowReader {
     /// dates and neither the table nor `reference` says when the rows were observed.
     pub fn open(source: &TableSource, schema: &FeatureSchema, reference: Option<Day>) -> Result<RowReader, DataError> {
         check_schema_columns(source, schema)?;
-        let layout = Layout::new(source, schema, None, None);
+        Self::new(source, schema, reference, None)
+    }
+
+    /// The same, and reads how long each customer has been there from the column of `elapsed`.
+    ///
+    /// # Errors
+    /// As [`RowReader::open`], and [`DataError::UnknownColumn`] when the table has no such column.
+    pub fn open_with_elapsed(
+        source: &TableSource,
+        schema: &FeatureSchema,
+        reference: Option<Day>,
+        elapsed: DurationSpec,
+    ) -> Result<RowReader, DataError> {
+        check_schema_columns(source, schema)?;
+        if source.column_idx(&elapsed.column).is_none() {
+            let hint = nearest_hint(source, &elapsed.column);
+            return Err(DataError::UnknownColumn { named_in: "`--elapsed`".to_owned(), columns: vec![elapsed.column], hint });
+        }
+        Self::new(source, schema, reference, Some(elapsed))
+    }
+
+    fn new(
+        source: &TableSource,
+        schema: &FeatureSchema,
+        reference: Option<Day>,
+        elapsed: Option<DurationSpec>,
+    ) -> Result<RowReader, DataError> {
+        // The layout keeps a place for a column that groups rows, and scoring has no use for one: any column may stand there.
+        let layout = Layout::new(source, schema, None, elapsed.as_ref().map(|elapsed| elapsed.column.as_str()));
         check_observation(schema, &layout, reference)?;
         let batches = source.batches(&layout.idxs)?;
-        Ok(Self { schema: schema.clone(), layout, batches, reference, n_read: 0 })
+        let elapsed = elapsed.zip(layout.group).map(|(spec, position)| Elapsed { spec, position });
+        Ok(Self { schema: schema.clone(), layout, batches, reference, n_read: 0, elapsed })
     }
 
     /// What the reader had to do to the text so far, such as reading it as Windows-1252.
@@ -85,13 +126,15 @@ impl RowReader {
                 }
             }
         }
+        let elapsed_days = self.elapsed.as_ref().map(|elapsed| elapsed.days(batch, &mut problems));
         let row_ok: Vec<bool> = problems.iter().map(Option::is_none).collect();
         for row in (0..n_rows).filter(|&row| !row_ok[row]) {
             values[row * n_features..(row + 1) * n_features].fill(f64::NAN);
         }
         let rejected = self.name_problems(problems);
         let rows = Rows::from_values(n_features, values).expect("there are n_rows times n_features values");
-        ScoringBatch { first_row: self.n_read, rows, entity: self.names(batch), rejected, notes: noted.count(&row_ok), row_ok }
+        let (entity, notes) = (self.names(batch), noted.count(&row_ok));
+        ScoringBatch { first_row: self.n_read, rows, entity, rejected, notes, row_ok, elapsed_days }
     }
 
     fn observed<'s>(&'s self, batch: &RecordBatch, problems: &mut [Option<(&'s str, ValueError)>]) -> Vec<Option<Day>> {
@@ -113,6 +156,23 @@ impl RowReader {
         named
             .map(|(row, (column, problem))| RejectedCell { row: self.n_read + row + 1, column: column.to_owned(), problem })
             .collect()
+    }
+}
+
+impl Elapsed {
+    /// Days of each row; a cell without a number from 0 on makes its row one that cannot be scored.
+    fn days<'s>(&'s self, batch: &RecordBatch, problems: &mut [Option<(&'s str, ValueError)>]) -> Vec<f64> {
+        let (cells, markers) = (Cells::of(batch.column(self.position)), missing_markers(None));
+        let days = |(row, known): (usize, &mut Option<(&'s str, ValueError)>)| {
+            let problem = match amount(cells.value(row), &markers) {
+                Ok(Some(units)) if units >= 0.0 => return units * self.spec.unit_days,
+                Ok(units) => ValueError::NotDuration { found: units.map_or_else(String::new, |units| units.to_string()) },
+                Err(problem) => problem,
+            };
+            known.get_or_insert((self.spec.column.as_str(), problem));
+            f64::NAN
+        };
+        problems.iter_mut().enumerate().map(days).collect()
     }
 }
 

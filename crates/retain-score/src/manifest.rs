@@ -74,36 +74,37 @@ pub struct DateRange {
     pub to: String,
 }
 
-/// Probabilities at which a customer counts as a medium or a high risk.
+/// Where the medium and the high band begin: probabilities of leaving (churn, survival) or expected amounts (ltv, engagement).
 ///
-/// Chosen by capacity, from predictions on rows the fit did not see: the riskiest tenth is high, the next two tenths medium. A fixed
-/// 0.5 would say nothing where few customers leave.
+/// Chosen by capacity, from predictions on rows the fit did not see: the highest tenth is high, the next two tenths medium. A fixed
+/// 0.5 would say nothing where few customers leave. High is urgent where leaving is predicted, and valuable or active where amounts
+/// are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bands {
-    /// Least probability of the medium band.
+    /// Least probability or amount of the medium band.
     pub medium: f64,
-    /// Least probability of the high band.
+    /// Least probability or amount of the high band.
     pub high: f64,
 }
 
-/// How urgent a customer is.
+/// Where a customer stands among the others: in risk, value or activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Band {
-    /// The seven tenths least at risk.
+    /// The lowest seven tenths.
     Low,
     /// The next two tenths.
     Medium,
-    /// The riskiest tenth.
+    /// The highest tenth.
     High,
 }
 
 impl Bands {
-    /// The band of a probability.
-    pub fn of(self, probability: f64) -> Band {
-        if probability >= self.high {
+    /// The band of a probability or an amount.
+    pub fn of(self, value: f64) -> Band {
+        if value >= self.high {
             Band::High
-        } else if probability >= self.medium {
+        } else if value >= self.medium {
             Band::Medium
         } else {
             Band::Low

@@ -20,6 +20,7 @@ pub struct Prediction {
     /// What contributions add up to: log-odds before calibration; of an amount, the log of the expected amount before calibration.
     pub margin: f64,
     /// Calibrated probability, within `[0, 1]`: that it happens within the horizon (churn, survival), or that the amount is above 0.
+    /// [`crate::Scorer`], which knows the task, tells the opposite of engagement: that there is no activity.
     pub probability: f64,
     /// The expected amount; only of amounts.
     pub expected_value: Option<f64>,
@@ -29,7 +30,9 @@ pub struct Prediction {
     pub decline: Option<f64>,
 }
 
-/// The share of customers like this one who are still there, period by period.
+/// The share of customers like this one who are still there, period by period; it reaches the model's horizon at least.
+///
+/// The lists are never empty, and the days rise from above 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SurvivalCurve {
     /// Where the periods end, in days from today.
@@ -114,16 +117,40 @@ impl Predictor {
         }
     }
 
+    /// Answers for one encoded row of a customer who has been there for `elapsed_days` already; other models than hazards do not
+    /// count days, and answer as always.
+    ///
+    /// # Panics
+    /// When `row` does not have one number per feature of the schema.
+    pub fn predict_after(&self, row: &[f64], elapsed_days: f64) -> Prediction {
+        match &self.form {
+            Form::Hazard(hazard) if elapsed_days > 0.0 => {
+                let probability = 1.0 - hazard.curve(row, elapsed_days).at(hazard.horizon_days);
+                Prediction::of_event(log_odds(probability), probability)
+            }
+            _ => self.predict(row),
+        }
+    }
+
     /// The curve of one encoded row, for a customer who has been there for `elapsed_days` already; none where the model has no curve.
     ///
-    /// Days count from now on: a model whose durations begin with the customer's first day is asked with the customer's age. Beyond
-    /// its last period the curve stays flat.
+    /// Days count from now on: a model whose durations begin with the customer's first day is asked with the customer's age. Where
+    /// the model's last period ends before the horizon does, the hazard of that period goes on up to the horizon. An age below 0
+    /// or that is no number counts as 0.
     ///
     /// # Panics
     /// When `row` does not have one number per feature of the schema.
     pub fn survival(&self, row: &[f64], elapsed_days: f64) -> Option<SurvivalCurve> {
         match &self.form {
             Form::Hazard(hazard) => Some(hazard.curve(row, elapsed_days)),
+            Form::Event(_) | Form::Amount(_) => None,
+        }
+    }
+
+    /// The day of the last period of a hazard, counted from the start of the duration: what the model has seen; none of other models.
+    pub fn last_day(&self) -> Option<f64> {
+        match &self.form {
+            Form::Hazard(hazard) => hazard.period_ends.last().copied(),
             Form::Event(_) | Form::Amount(_) => None,
         }
     }
@@ -155,6 +182,63 @@ impl Predictor {
 impl Prediction {
     fn of_event(margin: f64, probability: f64) -> Self {
         Self { margin, probability, expected_value: None, limits: None, decline: None }
+    }
+}
+
+impl SurvivalCurve {
+    /// Share that is still there at a day: within a period the hazard is constant, after the last one the curve is flat.
+    pub fn at(&self, day: f64) -> f64 {
+        let after = self.days.partition_point(|&end| end < day);
+        let (start, from) = if after == 0 { (0.0, 1.0) } else { (self.days[after - 1], self.survival[after - 1]) };
+        match self.days.get(after) {
+            Some(&end) if from > 0.0 => from * stayed(self.survival[after] / from, ((day - start) / (end - start)).max(0.0)),
+            _ => from,
+        }
+    }
+
+    /// Share that has left by a day, cause by cause; with [`SurvivalCurve::at`] they add up to 1.
+    pub fn left_by(&self, day: f64) -> Vec<f64> {
+        let after = self.days.partition_point(|&end| end < day);
+        let before = |shares: &[f64]| if after == 0 { 0.0 } else { shares[after - 1] };
+        let (from, now) = (if after == 0 { 1.0 } else { self.survival[after - 1] }, self.at(day));
+        let lost = self.survival.get(after).map_or(0.0, |until| from - until);
+        // Within a period causes keep their proportions.
+        let share = if lost > 0.0 { (from - now) / lost } else { 0.0 };
+        let of = |shares: &Vec<f64>| {
+            let start = before(shares);
+            shares.get(after).map_or(start, |until| start + share * (until - start))
+        };
+        self.left_by_cause.iter().map(of).collect()
+    }
+
+    /// The day at which half of the customers like this one have left; none: not within the curve.
+    pub fn median_days(&self) -> Option<f64> {
+        let after = self.survival.iter().position(|&share| share <= 0.5)?;
+        let (start, from) = if after == 0 { (0.0, 1.0) } else { (self.days[after - 1], self.survival[after - 1]) };
+        let (end, until) = (self.days[after], self.survival[after]);
+        Some(start + (end - start) * libm::log(0.5 / from) / libm::log(until / from))
+    }
+
+    /// Mean days that customers like this one stay, of the days up to the end of the curve.
+    pub fn restricted_mean_days(&self) -> f64 {
+        let (mut start, mut from, mut sum) = (0.0, 1.0, 0.0);
+        for (&end, &until) in self.days.iter().zip(&self.survival) {
+            sum += (end - start) * mean_share(from, until);
+            (start, from) = (end, until);
+        }
+        sum
+    }
+}
+
+/// Mean of a share that falls from one value to another at a constant rate.
+fn mean_share(from: f64, until: f64) -> f64 {
+    // A hazard of 1 takes everybody at once; close together the formula loses its digits.
+    if until <= 0.0 {
+        0.0
+    } else if from - until < 1e-6 * from {
+        f64::midpoint(from, until)
+    } else {
+        (from - until) / libm::log(from / until)
     }
 }
 
@@ -216,25 +300,21 @@ impl CompiledHazard {
 
     fn curve(&self, row: &[f64], elapsed_days: f64) -> SurvivalCurve {
         let elapsed = elapsed_days.max(0.0);
-        let (mut start, mut survival) = (0.0, 1.0);
-        let mut left = vec![0.0; self.causes.len()];
-        let mut curve = SurvivalCurve { days: Vec::new(), survival: Vec::new(), left_by_cause: vec![Vec::new(); left.len()] };
-        for (hazards, &end) in self.hazards(row, self.period_ends.len()).iter().zip(&self.period_ends) {
+        let hazards = self.hazards(row, self.period_ends.len());
+        let mut curve = GrowingCurve::new(self.causes.len());
+        let (mut start, mut length) = (0.0, 0.0);
+        for (hazards, &end) in hazards.iter().zip(&self.period_ends) {
+            length = end - start;
             if end > elapsed {
-                let share = (end - elapsed.max(start)) / (end - start);
-                let stays = survived(hazards, share);
-                let total: f64 = hazards.iter().sum();
-                for (cause, hazard) in hazards.iter().enumerate().filter(|(_, hazard)| **hazard > 0.0) {
-                    left[cause] += survival * (1.0 - stays) * hazard / total;
-                }
-                survival *= stays;
-                curve.days.push(end - elapsed);
-                curve.survival.push(survival);
-                curve.left_by_cause.iter_mut().zip(&left).for_each(|(shares, share)| shares.push(*share));
+                curve.grow(end - elapsed, hazards, (end - elapsed.max(start)) / length);
             }
             start = end;
         }
-        curve
+        let reached = curve.curve.days.last().copied().unwrap_or(0.0);
+        if let Some(last) = hazards.last().filter(|_| reached < self.horizon_days) {
+            curve.grow(self.horizon_days, last, (self.horizon_days - reached) / length);
+        }
+        curve.curve
     }
 
     fn explain(&self, row: &[f64]) -> Explanation {
@@ -258,10 +338,41 @@ impl CompiledHazard {
     }
 }
 
-/// The chance to stay through a share of a period: the hazard is taken as constant within it.
-fn survived(hazards: &[f64], share: f64) -> f64 {
-    let stays = (1.0 - hazards.iter().sum::<f64>()).clamp(0.0, 1.0);
-    if share >= 1.0 { stays } else { libm::pow(stays, share) }
+/// A curve in the making.
+struct GrowingCurve {
+    curve: SurvivalCurve,
+    survival: f64,
+    left: Vec<f64>,
+}
+
+impl GrowingCurve {
+    fn new(n_causes: usize) -> Self {
+        let curve = SurvivalCurve { days: Vec::new(), survival: Vec::new(), left_by_cause: vec![Vec::new(); n_causes] };
+        Self { curve, survival: 1.0, left: vec![0.0; n_causes] }
+    }
+
+    /// Adds a point at `day`, after `periods` periods of these hazards.
+    fn grow(&mut self, day: f64, hazards: &[f64], periods: f64) {
+        let stays = survived(hazards, periods);
+        let total: f64 = hazards.iter().sum();
+        for (left, hazard) in self.left.iter_mut().zip(hazards).filter(|(_, hazard)| **hazard > 0.0) {
+            *left += self.survival * (1.0 - stays) * hazard / total;
+        }
+        self.survival *= stays;
+        self.curve.days.push(day);
+        self.curve.survival.push(self.survival);
+        self.curve.left_by_cause.iter_mut().zip(&self.left).for_each(|(shares, share)| shares.push(*share));
+    }
+}
+
+/// The chance to stay through so many periods, or a share of one, of these hazards: within a period they are constant.
+fn survived(hazards: &[f64], periods: f64) -> f64 {
+    stayed((1.0 - hazards.iter().sum::<f64>()).clamp(0.0, 1.0), periods)
+}
+
+/// The chance to stay through so many periods, from that of one.
+fn stayed(stays: f64, periods: f64) -> f64 {
+    if periods == 1.0 { stays } else { libm::pow(stays, periods) }
 }
 
 impl CompiledAmount {
@@ -337,7 +448,10 @@ impl Explanation {
 
 impl Interval {
     /// Lower and upper limit of the amount around its expectation.
-    fn around(&self, expected: f64) -> (f64, f64) {
+    ///
+    /// # Panics
+    /// When the interval was not checked: see [`Model::check`].
+    pub fn around(&self, expected: f64) -> (f64, f64) {
         let bin = self.borders.partition_point(|&border| border <= expected);
         let center = libm::log1p(expected);
         let limit = |offset: f64| libm::expm1((center + offset).clamp(0.0, MAX_LOG));

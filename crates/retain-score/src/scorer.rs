@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use retain_core::{FeatureSchema, Rows};
+use retain_core::{FeatureSchema, Rows, TaskKind};
 
 use crate::bundle::{Bundle, BundleError};
 use crate::explain::Explanation;
@@ -55,10 +55,29 @@ impl Scorer {
 
     /// Scores one encoded row.
     ///
+    /// The probability is what the task's kind asks for: leaving within the horizon (churn, survival), any value (ltv), or no activity
+    /// (engagement).
+    ///
     /// # Panics
     /// When `row` does not have one number per feature of the schema.
     pub fn predict(&self, row: &[f64]) -> Prediction {
-        self.predictor.predict(row)
+        self.of_kind(self.predictor.predict(row))
+    }
+
+    /// The same for a customer who has been there for `elapsed_days` already, see [`Predictor::predict_after`].
+    ///
+    /// # Panics
+    /// When `row` does not have one number per feature of the schema.
+    pub fn predict_after(&self, row: &[f64], elapsed_days: f64) -> Prediction {
+        self.of_kind(self.predictor.predict_after(row, elapsed_days))
+    }
+
+    /// The one place where a model's probability becomes that of its task.
+    fn of_kind(&self, prediction: Prediction) -> Prediction {
+        match self.manifest.kind {
+            TaskKind::Engagement => Prediction { probability: 1.0 - prediction.probability, ..prediction },
+            TaskKind::Churn | TaskKind::Survival | TaskKind::Ltv => prediction,
+        }
     }
 
     /// Scores rows in order, each with the same bits as [`Scorer::predict`] alone; `predictions` is cleared first.
@@ -91,8 +110,8 @@ impl Scorer {
         &self.predictor
     }
 
-    /// The band of a probability.
-    pub fn band(&self, probability: f64) -> Band {
-        self.manifest.bands.of(probability)
+    /// The band of a prediction: by its probability, or by the expected amount where there is one.
+    pub fn band(&self, prediction: &Prediction) -> Band {
+        self.manifest.bands.of(prediction.expected_value.unwrap_or(prediction.probability))
     }
 }

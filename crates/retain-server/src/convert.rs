@@ -183,7 +183,8 @@ fn band(band: Band) -> v1::Band {
 
 /// Scores one encoded customer, with as many reasons as asked for.
 pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32) -> v1::Prediction {
-    let Prediction { margin, probability, expected_value, limits, decline } = model.scorer.predict(&row.values);
+    let prediction = model.scorer.predict(&row.values);
+    let Prediction { margin, probability, expected_value, limits, decline } = prediction;
     let explanation = (top_k_reasons > 0).then(|| model.scorer.explain(&row.values));
     let reasons = explanation.as_ref().map(|explanation| {
         let adds_something = |&feature_idx: &usize| explanation.contributions[feature_idx] != 0.0;
@@ -193,7 +194,7 @@ pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32) ->
     v1::Prediction {
         model: Some(model_version(model.scorer.manifest())),
         probability,
-        band: band(model.scorer.band(probability)).into(),
+        band: band(model.scorer.band(&prediction)).into(),
         margin,
         base_margin: explanation.as_ref().map(|explanation| explanation.base_margin),
         reasons: reasons.unwrap_or_default(),
@@ -207,15 +208,16 @@ pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32) ->
 
 /// Explains one encoded customer in full.
 pub(crate) fn explain(model: &LiveModel, row: EncodedRow, customer_id: String) -> v1::ExplainResponse {
-    let Prediction { margin, probability, .. } = model.scorer.predict(&row.values);
+    let prediction = model.scorer.predict(&row.values);
     let explanation = model.scorer.explain(&row.values);
     let order = explanation.top(explanation.contributions.len());
     v1::ExplainResponse {
         customer_id,
         model: Some(model_version(model.scorer.manifest())),
-        probability,
-        band: band(model.scorer.band(probability)).into(),
-        margin,
+        probability: prediction.probability,
+        band: band(model.scorer.band(&prediction)).into(),
+        // Of a hazard the contributions add up to another margin than the prediction's.
+        margin: explanation.margin,
         base_margin: explanation.base_margin,
         contributions: order.into_iter().map(|feature_idx| reason(model, &row.values, &explanation, feature_idx)).collect(),
         warnings: row.warnings,

@@ -6,7 +6,6 @@ use retain_core::Day;
 use retain_data::{Dataset, TableReport, Task};
 use retain_score::{BUNDLE_FORMAT_VERSION, Bands, Bundle, DateRange, Manifest, Model};
 
-use crate::blend::Recipe;
 use crate::card::model_card;
 use crate::draw::draw_check_rows;
 use crate::metrics_file::MetricsFile;
@@ -23,10 +22,13 @@ pub(crate) struct BundleParts<'a> {
     pub(crate) dataset: &'a Dataset,
     pub(crate) report: &'a TableReport,
     pub(crate) plan: &'a Plan,
-    pub(crate) recipe: &'a Recipe,
+    /// Name of what won.
+    pub(crate) learner: &'a str,
+    /// Its settings.
+    pub(crate) configuration: String,
     pub(crate) model: Model,
     pub(crate) metrics: &'a MetricsFile,
-    /// The winner's probabilities on the rows that judged it.
+    /// The winner's probabilities on the rows that judged it; of amounts, the expected amounts. Bands are drawn from these.
     pub(crate) judged: &'a [f64],
     pub(crate) warnings: &'a [String],
     /// Whether the run would have done more with more time.
@@ -38,7 +40,8 @@ pub(crate) fn build_bundle(parts: &BundleParts<'_>) -> Result<Bundle, TrainError
     let manifest = manifest(parts);
     let observed = parts.dataset.observed.as_ref().and_then(|days| last(days)).or(parts.report.reference);
     let check_rows = draw_check_rows(parts.dataset, &parts.model, observed, parts.seed)?;
-    let reference = ReferenceFile::new(parts.dataset, parts.judged);
+    let predicted = if parts.task.kind.is_amount() { "expected_value" } else { "probability" };
+    let reference = ReferenceFile::new(parts.dataset, predicted, parts.judged);
     Ok(Bundle {
         card: model_card(&manifest, parts),
         manifest,
@@ -68,8 +71,8 @@ fn manifest(parts: &BundleParts<'_>) -> Manifest {
         horizon_days: task.horizon_days,
         lead_days: task.lead_days,
         seed: parts.seed,
-        learner: parts.recipe.name().to_owned(),
-        configuration: parts.recipe.configuration(),
+        learner: parts.learner.to_owned(),
+        configuration: parts.configuration.clone(),
         calibrator: parts.model.calibrator().name().to_owned(),
         validation: parts.plan.description.clone(),
         n_rows: dataset.n_rows() as u64,

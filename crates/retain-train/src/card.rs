@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use retain_eval::{Evaluation, Metric};
-use retain_score::Manifest;
+use retain_eval::{Evaluation, Metric, OutcomeKind, ThresholdRow};
+use retain_score::{Manifest, Model};
 
 use crate::bundle::BundleParts;
 use crate::metrics_file::{LeaderboardRow, Measurement};
@@ -13,7 +13,7 @@ const N_IMPORTANT: usize = 15;
 
 pub(crate) fn model_card(manifest: &Manifest, parts: &BundleParts<'_>) -> String {
     let mut card = String::new();
-    details(&mut card, manifest);
+    details(&mut card, manifest, parts);
     use_and_label(&mut card, manifest);
     data(&mut card, manifest, parts);
     measurement(&mut card, "Quality", &parts.metrics.validation);
@@ -31,12 +31,17 @@ macro_rules! put {
     ($card:expr, $($text:tt)*) => { let _ = writeln!($card, $($text)*); };
 }
 
-fn details(card: &mut String, manifest: &Manifest) {
+fn details(card: &mut String, manifest: &Manifest, parts: &BundleParts<'_>) {
     put!(card, "# Model card: {}\n", manifest.name);
     put!(card, "| | |\n|---|---|");
     put!(card, "| Predicts | {} within {} days{} |", manifest.kind, manifest.horizon_days, lead(manifest));
     put!(card, "| Learner | {} ({}) |", manifest.learner, manifest.configuration);
     put!(card, "| Calibration | {} |", manifest.calibrator);
+    if let Model::Hazard(hazard) = &parts.model {
+        let last = hazard.period_ends.last().copied().unwrap_or(0.0);
+        put!(card, "| Time | {} periods, the last ends on day {last:.0} |", hazard.period_ends.len());
+        put!(card, "| Ways of leaving | {} |", escaped(&parts.dataset.schema.positive.join(", ")));
+    }
     put!(card, "| Seed | {} |", manifest.seed);
     put!(card, "| Built by | retain {} |", manifest.tool_version);
     put!(card, "| Training table, SHA-256 | `{}` |\n", manifest.data_sha256);
@@ -97,17 +102,19 @@ fn escaped(text: &str) -> String {
 
 fn measurement(card: &mut String, title: &str, measurement: &Measurement) {
     let evaluation = &measurement.evaluation;
+    let words = Words::of(evaluation.kind);
     put!(card, "## {title}\n");
     put!(card, "Measured on {}.", measurement.measured_on);
     put!(
         card,
-        "{} rows, {} positive; {:.0} % intervals from {} resamples of customers.\n",
+        "{} rows, {} {}; {:.0} % intervals from {} resamples of customers.\n",
         evaluation.n_rows,
         evaluation.n_positives,
+        words.positive,
         100.0 * evaluation.confidence,
         evaluation.resamples
     );
-    put!(card, "| metric | model | base rate |\n|---|---|---|");
+    put!(card, "| metric | model | {} |\n|---|---|---|", words.baseline);
     for measured in &evaluation.metrics {
         put!(
             card,
@@ -119,7 +126,7 @@ fn measurement(card: &mut String, title: &str, measurement: &Measurement) {
             value(&measurement.baseline, measured.metric)
         );
     }
-    put!(card, "\n| tenth of rows | mean prediction | observed rate |\n|---|---|---|");
+    put!(card, "\n| tenth of rows | mean prediction | {} |\n|---|---|---|", words.observed);
     for (position, bin) in measurement.calibration_table.iter().enumerate() {
         put!(
             card,
@@ -132,8 +139,15 @@ fn measurement(card: &mut String, title: &str, measurement: &Measurement) {
             bin.observed.high
         );
     }
+    if !measurement.threshold_table.is_empty() {
+        thresholds(card, &measurement.threshold_table);
+    }
+    put!(card, "");
+}
+
+fn thresholds(card: &mut String, rows: &[ThresholdRow]) {
     put!(card, "\n| riskiest | from probability | precision | share of leavers found | lift |\n|---|---|---|---|---|");
-    for row in &measurement.threshold_table {
+    for row in rows {
         let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
         put!(
             card,
@@ -145,7 +159,38 @@ fn measurement(card: &mut String, title: &str, measurement: &Measurement) {
             number(row.lift)
         );
     }
-    put!(card, "");
+}
+
+/// What things are called where outcomes are of a kind.
+struct Words {
+    positive: &'static str,
+    baseline: &'static str,
+    observed: &'static str,
+    /// The metrics of the leaderboard, with their headings.
+    leaderboard: [(Metric, &'static str); 2],
+}
+
+impl Words {
+    fn of(kind: OutcomeKind) -> Self {
+        let words = |positive, baseline, observed, leaderboard| Self { positive, baseline, observed, leaderboard };
+        match kind {
+            OutcomeKind::Binary => {
+                words("positive", "base rate", "observed rate", [(Metric::RocAuc, "ROC AUC"), (Metric::LogLoss, "log loss")])
+            }
+            OutcomeKind::Value => words(
+                "above 0",
+                "mean amount",
+                "mean amount",
+                [(Metric::NormalizedGini, "normalized Gini"), (Metric::Spearman, "Spearman")],
+            ),
+            OutcomeKind::Survival => words(
+                "seen to leave",
+                "Kaplan-Meier",
+                "left by the horizon",
+                [(Metric::UnoC, "Uno's C"), (Metric::IntegratedBrier, "integrated Brier")],
+            ),
+        }
+    }
 }
 
 fn value(evaluation: &Evaluation, metric: Metric) -> String {
@@ -154,17 +199,19 @@ fn value(evaluation: &Evaluation, metric: Metric) -> String {
 
 fn leaderboard(card: &mut String, rows: &[LeaderboardRow]) {
     put!(card, "## Learners tried\n");
-    put!(card, "| learner | settings | calibration | ROC AUC | log loss | |\n|---|---|---|---|---|---|");
+    let kind = rows.first().map_or(OutcomeKind::Binary, |row| row.evaluation.kind);
+    let [(first, first_heading), (second, second_heading)] = Words::of(kind).leaderboard;
+    put!(card, "| learner | settings | calibration | {first_heading} | {second_heading} | |\n|---|---|---|---|---|---|");
     for row in rows {
         let mark = match (row.is_winner, row.is_tied) {
             (true, _) => "bundled",
             (false, true) => "cannot be told apart",
             (false, false) => "",
         };
-        let [auc, loss] = [Metric::RocAuc, Metric::LogLoss].map(|metric| value(&row.evaluation, metric));
+        let [one, other] = [first, second].map(|metric| value(&row.evaluation, metric));
         put!(
             card,
-            "| {} | {} (of {}) | {} | {auc} | {loss} | {mark} |",
+            "| {} | {} (of {}) | {} | {one} | {other} | {mark} |",
             row.learner,
             row.configuration,
             row.n_configurations,
@@ -176,7 +223,12 @@ fn leaderboard(card: &mut String, rows: &[LeaderboardRow]) {
 
 fn importance(card: &mut String, parts: &BundleParts<'_>) {
     put!(card, "## What moves predictions\n");
-    put!(card, "Mean absolute contribution in log-odds: association, not effect.\n");
+    let scale = match parts.model {
+        Model::Event(_) => "log-odds",
+        Model::Hazard(_) => "mean log-odds of leaving in a period up to the horizon",
+        Model::Amount(_) => "the logarithm of the expected amount",
+    };
+    put!(card, "Mean absolute contribution in {scale}: association, not effect.\n");
     put!(card, "| feature | contribution |\n|---|---|");
     for importance in parts.metrics.importance.iter().take(N_IMPORTANT) {
         put!(card, "| {} | {:.4} |", escaped(&importance.feature), importance.mean_abs_contribution);
@@ -197,6 +249,13 @@ fn limits(card: &mut String, manifest: &Manifest, parts: &BundleParts<'_>) {
         card,
         "- If customers in the training table were already being retained, the model predicts what happens under that treatment."
     );
+    if let Model::Hazard(_) = parts.model {
+        put!(
+            card,
+            "- Customers lost sight of are taken to be no likelier to leave than those who stayed in sight. Where durations are whole \
+            months, metrics count each as 30 days. Beyond the last period nothing was seen: its hazard goes on to the horizon."
+        );
+    }
     put!(card, "- Values outside the training range and categories never seen are scored, and flagged in every answer.");
     for warning in parts.warnings {
         put!(card, "- {}", warning.replace('\n', " "));

@@ -37,7 +37,7 @@ pub(crate) fn train_event(
     let context = run.context(Loss::Logistic, plan);
     let entries = select(&arena, &learners, &context, run.selection_until(), run)?;
     let labelled: Vec<Labelled> = entries.iter().map(|entry| judged_predictions(&arena, entry, run)).collect::<Result<_, _>>()?;
-    let options = &with_affordable_resamples(&labelled, run);
+    let options = &with_affordable_resamples(&labelled, &LEADERBOARD_METRICS, run);
     let judged = judge(labelled, &entries, options, &run.steps)?;
     let winner = judged.winner;
     run.warnings.extend(judged.warning());
@@ -56,7 +56,8 @@ pub(crate) fn train_event(
         dataset,
         report,
         plan,
-        recipe: &entries[winner].recipe,
+        learner: entries[winner].recipe.name(),
+        configuration: entries[winner].recipe.configuration(),
         model,
         metrics: &metrics,
         judged: judged.labelled[winner].probability(),
@@ -98,7 +99,7 @@ impl Judged {
 }
 
 /// The options with no more resamples than the rest of the budget allows; all that were asked for where the table is small.
-fn with_affordable_resamples(labelled: &[Labelled], run: &mut Run<'_>) -> TrainOptions {
+pub(crate) fn with_affordable_resamples(labelled: &[Labelled], metrics: &[Metric], run: &mut Run<'_>) -> TrainOptions {
     let options = run.options;
     let Some(first) = labelled.first() else { return *options };
     if first.n_rows().saturating_mul(options.resamples) <= QUICK_ROW_VISITS {
@@ -106,7 +107,7 @@ fn with_affordable_resamples(labelled: &[Labelled], run: &mut Run<'_>) -> TrainO
     }
     let trial = |resamples: usize| {
         let started = Instant::now();
-        evaluate(first, &LEADERBOARD_METRICS, &BootstrapOptions { resamples, ..bootstrap(options) });
+        evaluate(first, metrics, &BootstrapOptions { resamples, ..bootstrap(options) });
         started.elapsed().as_secs_f64()
     };
     // Sorting the rows takes as long whatever the resamples.
@@ -145,7 +146,7 @@ fn judge(labelled: Vec<Labelled>, entries: &[Entry], options: &TrainOptions, ste
             configuration: entry.recipe.configuration(),
             n_configurations: entry.n_configurations,
             calibrator: entry.calibration.as_ref().map_or("none", |calibration| calibration.calibrator.name()).to_owned(),
-            selection_log_loss: entry.loss,
+            selection_loss: entry.loss,
             is_winner: position == winner,
             is_tied: is_tied[position],
             evaluation: evaluate(&labelled[position], &LEADERBOARD_METRICS, &bootstrap(options)),
@@ -202,11 +203,7 @@ fn metrics_file(
             Measurement::new("the table given as --test", &labelled, rate_of_all, &bootstrap(options)).map_err(Into::into)
         })
         .transpose()?;
-    let measured_on = match &plan.test {
-        None => format!("rows left out of the fit: {}", plan.description),
-        Some(_) => format!("the latest block, which nothing was chosen on: {}", plan.description),
-    };
-    let on_judged = Measurement::new(&measured_on, &judged.labelled[judged.winner], base_rate, &bootstrap(options))?;
+    let on_judged = Measurement::new(&plan.measured_on(), &judged.labelled[judged.winner], base_rate, &bootstrap(options))?;
     MetricsFile::new(on_judged, judged.rows.clone(), test, dataset, model).map_err(Into::into)
 }
 
@@ -285,7 +282,7 @@ mod tests {
             let options = options(budget);
             let steps = Steps::new(&|_, _, _| ());
             let mut run = Run { options: &options, steps, warnings: Vec::new(), is_cut_short: false };
-            assert_eq!(with_affordable_resamples(table, &mut run).resamples, expected);
+            assert_eq!(with_affordable_resamples(table, &LEADERBOARD_METRICS, &mut run).resamples, expected);
             assert_eq!((run.warnings.len(), run.is_cut_short), (usize::from(expected < 1000), expected < 1000));
         }
     }

@@ -3,6 +3,7 @@
 //! [`train`] is the whole story: split, try every learner, choose on rows the fits did not see, judge, fit on all rows, bundle.
 //! The learners stand behind the [`Learner`] trait: [`learners`] holds those written against a package, [`boosting`] our own.
 
+mod amount;
 mod blend;
 pub mod boosting;
 pub mod btyd;
@@ -14,12 +15,17 @@ mod event;
 mod learner;
 pub mod learners;
 mod metrics_file;
+mod outcome;
 mod plan;
 mod reference;
 mod select;
+mod survival;
 mod train;
 
+pub use amount::AMOUNT_METRICS;
 pub use learner::{Configuration, FitContext, FitError, Learner, Loss};
-pub use metrics_file::{Importance, LeaderboardRow, Measurement, MetricsFile};
+pub use metrics_file::{HeadMeasurement, Importance, LeaderboardRow, Measurement, MetricsFile};
+pub use outcome::{baseline, labelled, occurrence};
 pub use reference::{Histogram, ReferenceFile};
+pub use survival::SurvivalError;
 pub use train::{LEADERBOARD_METRICS, Preference, Progress, TrainError, TrainOptions, Trained, train};

@@ -2,11 +2,14 @@
 
 use retain_data::Dataset;
 use retain_eval::{
-    BootstrapOptions, CalibrationBin, EvalError, Evaluation, Labelled, Metric, ThresholdRow, calibration_table, evaluate,
-    evaluate_base_rate, threshold_table,
+    BootstrapOptions, CalibrationBin, EvalError, Evaluation, Labelled, Metric, OutcomeKind, ThresholdRow, calibration_table,
+    evaluate, survival_calibration_table, threshold_table,
 };
 use retain_score::{Model, ModelError, Predictor};
 use serde::{Deserialize, Serialize};
+
+use crate::outcome::{CurveDays, labelled};
+use crate::train::TrainError;
 
 /// Rows whose contributions are averaged for the importance of features.
 const IMPORTANCE_ROWS: usize = 1_000;
@@ -23,10 +26,17 @@ pub struct MetricsFile {
     /// The model on a table given for the purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Measurement>,
+    /// What the model answers beside its main number, on the rows that judged it: whether there is any amount, whether it declines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<HeadMeasurement>,
     /// Every learner that was tried, best first.
     pub leaderboard: Vec<LeaderboardRow>,
     /// Mean absolute contribution per feature, largest first.
     pub importance: Vec<Importance>,
+    /// What the trivial baseline of all training rows says of everybody: the mean amount, or the Kaplan-Meier curve at the days of the
+    /// metrics. Left out for churn, where it is the rate of positives in the manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baseline_prediction: Vec<f64>,
 }
 
 /// One set of predictions, measured.
@@ -36,12 +46,26 @@ pub struct Measurement {
     pub measured_on: String,
     /// The model.
     pub evaluation: Evaluation,
-    /// The rate of positives among the training rows as everybody's probability, on the same rows.
+    /// What one would say without a model, on the same rows: the training rows' rate of positives, mean amount or Kaplan-Meier curve, or
+    /// what was there before once more.
     pub baseline: Evaluation,
-    /// What was promised and what came, in tenths of the rows.
+    /// What that is, in words.
+    #[serde(default = "base_rate")]
+    pub baseline_is: String,
+    /// What was promised and what came, in tenths of the rows: probabilities of leaving (of survival within the horizon), or amounts.
     pub calibration_table: Vec<CalibrationBin>,
-    /// What lists of the riskiest customers hold.
+    /// What lists of the riskiest customers hold; of churn alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub threshold_table: Vec<ThresholdRow>,
+}
+
+/// One of several answers of a model, measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeadMeasurement {
+    /// What it says, in words.
+    pub answer: String,
+    /// How well.
+    pub measurement: Measurement,
 }
 
 /// A learner that was tried.
@@ -55,8 +79,10 @@ pub struct LeaderboardRow {
     pub n_configurations: usize,
     /// The calibrator that did best.
     pub calibrator: String,
-    /// Log loss that the choice was made by.
-    pub selection_log_loss: f64,
+    /// What the choice was made by, less is better: log loss after calibration of events; of amounts 1 − the mean of normalised Gini
+    /// and Spearman.
+    #[serde(alias = "selection_log_loss")]
+    pub selection_loss: f64,
     /// Whether this one was bundled.
     pub is_winner: bool,
     /// Whether the paired interval of its log loss against the winner's leaves open which is better.
@@ -74,18 +100,82 @@ pub struct Importance {
     pub mean_abs_contribution: f64,
 }
 
+/// The baseline of an event.
+fn base_rate() -> String {
+    "base rate".to_owned()
+}
+
 impl Measurement {
-    /// Measures predictions beside the base rate of the training rows; `measured_on` says in words which rows these are.
+    /// Measures a model on a table, beside what [`crate::baseline`] says of everybody; `measured_on` says in words which rows these are.
     ///
     /// # Errors
-    /// [`EvalError`] when `base_rate` is not a probability.
+    /// [`TrainError`] when model, table and baseline do not fit each other.
+    pub fn of_model(
+        measured_on: &str,
+        model: &Model,
+        dataset: &Dataset,
+        baseline: &[f64],
+        options: &BootstrapOptions,
+    ) -> Result<Self, TrainError> {
+        let labelled = labelled(model, dataset, model)?;
+        Ok(match model {
+            Model::Hazard(hazard) => {
+                let day = CurveDays::new(&hazard.period_ends, dataset).metric_days(hazard.horizon_days);
+                Self::of_curves(measured_on, &labelled, baseline, day, options)?
+            }
+            Model::Event(_) | Model::Amount(_) => {
+                Self::new(measured_on, &labelled, baseline.first().copied().unwrap_or(f64::NAN), options)?
+            }
+        })
+    }
+
+    /// Measures probabilities or amounts beside the rate of positives or the mean amount of the training rows; `measured_on` says in words
+    /// which rows these are.
+    ///
+    /// # Errors
+    /// [`EvalError`] when `base_rate` is not a probability, or not a number.
     pub fn new(measured_on: &str, labelled: &Labelled, base_rate: f64, options: &BootstrapOptions) -> Result<Self, EvalError> {
-        Ok(Self {
+        let baseline_is = if labelled.kind() == OutcomeKind::Value { "mean".to_owned() } else { self::base_rate() };
+        Ok(Self::beside(measured_on, labelled, (&baseline_is, &labelled.with_constant(&[base_rate])?), options))
+    }
+
+    /// Measures predictions beside those of a baseline for the same rows, and says in words what that is.
+    pub fn beside(
+        measured_on: &str,
+        labelled: &Labelled,
+        (baseline_is, baseline): (&str, &Labelled),
+        options: &BootstrapOptions,
+    ) -> Self {
+        let metrics = Metric::of_kind(labelled.kind());
+        Self {
             measured_on: measured_on.to_owned(),
-            evaluation: evaluate(labelled, &Metric::ALL, options),
-            baseline: evaluate_base_rate(labelled, base_rate, &Metric::ALL, options)?,
+            evaluation: evaluate(labelled, metrics, options),
+            baseline: evaluate(baseline, metrics, options),
+            baseline_is: baseline_is.to_owned(),
             calibration_table: calibration_table(labelled, options.confidence),
             threshold_table: threshold_table(labelled),
+        }
+    }
+
+    /// The same of survival curves: `base_curve` has a probability for every day of theirs, and the calibration is that of the risk by
+    /// `horizon_day`.
+    ///
+    /// # Errors
+    /// [`EvalError`] when the curve has another length or is none.
+    pub fn of_curves(
+        measured_on: &str,
+        labelled: &Labelled,
+        base_curve: &[f64],
+        horizon_day: f64,
+        options: &BootstrapOptions,
+    ) -> Result<Self, EvalError> {
+        Ok(Self {
+            measured_on: measured_on.to_owned(),
+            evaluation: evaluate(labelled, &Metric::OF_SURVIVAL, options),
+            baseline: evaluate(&labelled.with_constant(base_curve)?, &Metric::OF_SURVIVAL, options),
+            baseline_is: "Kaplan-Meier".to_owned(),
+            calibration_table: survival_calibration_table(labelled, horizon_day, options.confidence),
+            threshold_table: Vec::new(),
         })
     }
 }
@@ -93,11 +183,15 @@ impl Measurement {
 impl MetricsFile {
     /// What to look at when the model is better than churn models are: a column that was filled in after the customer had left.
     pub(crate) fn suspicion(&self) -> Option<String> {
-        let auc = self.validation.evaluation.get(Metric::RocAuc).filter(|auc| auc.value >= TOO_GOOD_AUC)?;
         let most = self.importance.first()?;
+        let ranking = [(Metric::RocAuc, "ROC AUC"), (Metric::UnoC, "Uno's C")];
+        let (name, value) = ranking.into_iter().find_map(|(metric, name)| {
+            let measured = self.validation.evaluation.get(metric)?;
+            (measured.value >= TOO_GOOD_AUC).then_some((name, measured.value))
+        })?;
         Some(format!(
-            "a ROC AUC of {:.4} is too good to be true for churn: look whether a column knows the answer, `{}` first, and `exclude` it",
-            auc.value, most.feature
+            "a {name} of {value:.4} is too good to be true for churn: look whether a column knows the answer, `{}` first, and `exclude` it",
+            most.feature
         ))
     }
 
@@ -108,7 +202,8 @@ impl MetricsFile {
         dataset: &Dataset,
         model: &Model,
     ) -> Result<Self, ModelError> {
-        Ok(Self { format_version: 1, validation, test, leaderboard, importance: importance(dataset, model)? })
+        let (importance, baseline_prediction) = (importance(dataset, model)?, Vec::new());
+        Ok(Self { format_version: 1, validation, test, heads: Vec::new(), leaderboard, importance, baseline_prediction })
     }
 }
 

@@ -74,6 +74,14 @@ impl Plan {
         Ok(Self { folds, strata, test: None, description, gap_days: None, warnings: Vec::new() })
     }
 
+    /// Which rows judge the model, in words.
+    pub(crate) fn measured_on(&self) -> String {
+        match &self.test {
+            None => format!("rows left out of the fit: {}", self.description),
+            Some(_) => format!("the latest block, which nothing was chosen on: {}", self.description),
+        }
+    }
+
     /// Rows that some fold validates, rising.
     pub(crate) fn judged_rows(&self) -> Vec<usize> {
         let mut rows: Vec<usize> = self.folds.iter().flat_map(|fold| fold.validate.iter().copied()).collect();

@@ -11,12 +11,14 @@ use retain_data::{Dataset, LEARNERS, SplitError, TableReport, Task};
 use retain_eval::{BootstrapOptions, EvalError, Metric};
 use retain_score::{Bundle, ModelError};
 
+use crate::amount::train_amount;
 use crate::boosting::Boosting;
 use crate::event::train_event;
 use crate::learner::{FitContext, FitError, Learner, Loss};
 use crate::learners;
 use crate::metrics_file::MetricsFile;
 use crate::plan::Plan;
+use crate::survival::{SurvivalError, train_survival};
 
 /// Of the budget, what choosing may use; the rest is for the fit on all rows and the intervals.
 const SELECTION_SHARE: f64 = 0.7;
@@ -100,6 +102,27 @@ pub enum TrainError {
         /// The kind.
         kind: TaskKind,
     },
+    /// The table has no survival model.
+    #[error(transparent)]
+    Survival(#[from] SurvivalError),
+    /// No learner of the task can learn an amount.
+    #[error("none of the learners {learners} learns amounts: `logistic`, which is a ridge regression there, and `boosting` do")]
+    NoLearner {
+        /// The learners of the task.
+        learners: String,
+    },
+    /// An amount that is none.
+    #[error("`{column}` of customer `{entity}` should be an amount from 0 to {most:e}, found {found:e}")]
+    Amount {
+        /// The target column.
+        column: String,
+        /// Whose.
+        entity: String,
+        /// The amount.
+        found: f64,
+        /// The largest that is one.
+        most: f64,
+    },
     /// A learner returned nothing.
     #[error("a learner returned no model")]
     NoModel,
@@ -136,7 +159,8 @@ pub fn train(
     let mut run = Run { options, steps: Steps::new(progress), warnings, is_cut_short: false };
     match task.kind {
         TaskKind::Churn => train_event(task, dataset, report, test, &plan, &mut run),
-        TaskKind::Survival | TaskKind::Ltv | TaskKind::Engagement => Err(TrainError::Kind { kind: task.kind }),
+        TaskKind::Survival => train_survival(task, dataset, report, test, &plan, &mut run),
+        TaskKind::Ltv | TaskKind::Engagement => train_amount(task, dataset, report, test, &plan, &mut run),
     }
 }
 

@@ -9,10 +9,10 @@ use clap::Args;
 use rand::RngExt;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
-use retain_core::{Day, FeatureValue, Rows};
+use retain_core::{Day, FeatureValue, Rows, TaskKind};
 use retain_data::RowReader;
 use retain_eval::ServingNumbers;
-use retain_score::{Bundle, CheckValue, Model, Prediction, Scorer};
+use retain_score::{Bundle, CheckRow, CheckValue, Model, Prediction, Scorer};
 use serde_json::json;
 
 use crate::cli::Global;
@@ -271,11 +271,16 @@ fn parity(bundle: &Bundle, scorer: &Scorer) -> Result<f64> {
     }
     let mut batch = Vec::new();
     scorer.predict_rows(&rows, &mut batch);
+    // Check rows hold what the model says; the task asks engagement for the opposite.
+    let expected = |check_row: &CheckRow| match scorer.manifest().kind {
+        TaskKind::Engagement => 1.0 - check_row.probability,
+        TaskKind::Churn | TaskKind::Survival | TaskKind::Ltv => check_row.probability,
+    };
     let differences = bundle.check_rows.rows.iter().zip(rows.in_order()).zip(&batch).map(|((check_row, row), in_batch)| {
         let alone = scorer.predict(row).probability;
         // Other kinds of models have no plainer version than the one that scores.
         let plain = if let Model::Event(head) = &bundle.model { head.probability(row) } else { alone };
-        [alone, in_batch.probability, plain].iter().map(|answer| (answer - check_row.probability).abs()).fold(0.0, f64::max)
+        [alone, in_batch.probability, plain].iter().map(|answer| (answer - expected(check_row)).abs()).fold(0.0, f64::max)
     });
     Ok(differences.fold(0.0, f64::max))
 }

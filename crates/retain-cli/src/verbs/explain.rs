@@ -1,12 +1,12 @@
-//! `retain explain`: why one customer has the probability it has.
+//! `retain explain`: why one customer has the probability, or the expected amount, that it has.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use retain_core::{Day, nearest};
+use retain_core::{Day, TaskKind, nearest};
 use retain_data::{RejectedCell, RowReader, TableSource};
-use retain_score::Scorer;
+use retain_score::{Prediction, Scorer};
 use serde_json::{Value, json};
 
 use crate::exit::{Complaint, Exit};
@@ -112,16 +112,36 @@ fn text(scorer: &Scorer, found: &Found, id: &str) -> String {
     }
     let manifest = scorer.manifest();
     format!(
-        "{id} by {}: probability {:.4} ({}), {} within {} days\n\n{}\n\nbase margin {:+.4}, margin {:+.4}, both in log-odds",
+        "{id} by {}: {}, {} within {} days\n\n{}\n\nbase margin {:+.4}, margin {:+.4}, both {}",
         manifest.address(),
-        prediction.probability,
-        scorer.band(prediction.probability).as_str(),
+        answer(scorer, &prediction),
         manifest.kind,
         manifest.horizon_days,
         tables::render(&table),
         explanation.base_margin,
-        explanation.margin
+        explanation.margin,
+        scale(manifest.kind)
     )
+}
+
+/// The prediction in words, with its band.
+fn answer(scorer: &Scorer, prediction: &Prediction) -> String {
+    let band = scorer.band(prediction).as_str();
+    let probability = prediction.probability;
+    let Some(expected) = prediction.expected_value else { return format!("probability {probability:.4} ({band})") };
+    let currency = scorer.manifest().currency.as_ref().map_or_else(String::new, |currency| format!(" {currency}"));
+    let limits = prediction.limits.map_or_else(String::new, |(low, high)| format!(", within {low:.2} and {high:.2}"));
+    let of = if scorer.manifest().kind == TaskKind::Engagement { "no activity" } else { "any value" };
+    format!("expected {expected:.2}{currency} ({band}){limits}, probability {probability:.4} of {of}")
+}
+
+/// What contributions add up to.
+fn scale(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Churn => "in log-odds",
+        TaskKind::Survival => "mean log-odds of leaving in a period, over the periods up to the horizon",
+        TaskKind::Ltv | TaskKind::Engagement => "in the logarithm of the expected amount before calibration: +0.69 doubles it",
+    }
 }
 
 fn as_json(scorer: &Scorer, found: &Found, id: &str) -> Value {
@@ -135,7 +155,7 @@ fn as_json(scorer: &Scorer, found: &Found, id: &str) -> Value {
             "contribution": explanation.contributions[feature_idx],
         })
     };
-    json!({
+    let mut value = json!({
         "id": id,
         "row": found.row_number,
         "n_rows": found.n_rows,
@@ -143,9 +163,22 @@ fn as_json(scorer: &Scorer, found: &Found, id: &str) -> Value {
         "version": scorer.manifest().version,
         "horizon_days": scorer.manifest().horizon_days,
         "probability": prediction.probability,
-        "band": scorer.band(prediction.probability).as_str(),
+        "band": scorer.band(&prediction).as_str(),
         "margin": explanation.margin,
         "base_margin": explanation.base_margin,
         "contributions": explanation.top(usize::MAX).into_iter().map(contribution).collect::<Vec<_>>(),
-    })
+    });
+    let limits = prediction.limits;
+    let amounts = [
+        ("expected_value", prediction.expected_value),
+        ("low", limits.map(|(low, _)| low)),
+        ("high", limits.map(|(_, high)| high)),
+        ("decline_probability", prediction.decline),
+    ];
+    for (name, amount) in amounts {
+        if let Some(amount) = amount {
+            value[name] = amount.into();
+        }
+    }
+    value
 }

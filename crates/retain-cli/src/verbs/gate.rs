@@ -13,16 +13,15 @@ use retain_eval::{
     Champion, Evaluation, GateFile, GateInput, GateNeeds, GateReport, Labelled, PastColumn, ServingNumbers, SliceColumn,
     evaluate, gate,
 };
-use retain_score::Bundle;
-use retain_train::MetricsFile;
+use retain_score::{Bundle, Model};
+use retain_train::{MetricsFile, labelled};
 
 use crate::cli::{Format, Global};
 use crate::exit::{Complaint, Exit};
-use crate::input::{base_rate, open_table, read_bundle, read_labelled_table, read_text, table_attempt};
+use crate::input::{baseline_of, open_table, read_bundle, read_labelled_table, read_text, table_attempt};
 use crate::model_path::{ModelArguments, resolve};
 use crate::output::{Output, write_stdout};
 use crate::verbs::bench::serving_numbers;
-use crate::verbs::evaluate::predictions;
 use crate::whole_file::WholeFile;
 
 #[derive(Debug, Args)]
@@ -49,6 +48,8 @@ pub(crate) struct Arguments {
 /// The labelled rows and what models say of them.
 struct Evidence {
     labelled: Labelled,
+    /// What the trivial baseline says of everybody.
+    baseline: Vec<f64>,
     champion: Option<Vec<f64>>,
     slice_columns: Vec<SliceColumn>,
     past_columns: Vec<PastColumn>,
@@ -117,28 +118,35 @@ fn evidence(
     output: Output,
 ) -> Result<Evidence> {
     let dataset = read_labelled_table(source, bundle, output)?;
-    let champion = champion.map(|champion| champion_probabilities(source, champion, &dataset, output)).transpose()?;
+    let champion = champion.map(|champion| champion_predictions(source, champion, bundle, &dataset, output)).transpose()?;
     Ok(Evidence {
-        labelled: predictions(bundle, &dataset)?,
+        labelled: labelled(&bundle.model, &dataset, &bundle.model)?,
+        baseline: baseline_of(bundle, Some(&dataset))?,
         champion,
         slice_columns: text_columns(source, bundle, &dataset, &needs.slice_columns, "[[slice]]")?,
         past_columns: past_columns(source, bundle, &dataset, &needs.past_columns)?,
     })
 }
 
-/// The champion's predictions on the same rows, read by its own schema.
-fn champion_probabilities(source: &TableSource, champion: &Bundle, dataset: &Dataset, output: Output) -> Result<Vec<f64>> {
+/// The champion's predictions on the same rows, read by its own schema; of curves at the days of the model that is gated.
+fn champion_predictions(
+    source: &TableSource,
+    champion: &Bundle,
+    gated: &Bundle,
+    dataset: &Dataset,
+    output: Output,
+) -> Result<Vec<f64>> {
     let name = champion.manifest.address();
     let failed = |error| {
         let message = format!("the champion `{name}` cannot read the table");
         Complaint::new(Exit::CHAMPION, message).because(error).hint("the table needs the columns of both models")
     };
     let theirs = read_labelled_table(source, champion, output).map_err(failed)?;
-    if theirs.target != dataset.target {
+    if theirs.target != dataset.target || theirs.duration != dataset.duration {
         let message = format!("the champion `{name}` sees other labels in the table than the model does");
         return Err(Complaint::new(Exit::CHAMPION, message).into());
     }
-    Ok(predictions(champion, &theirs)?.probability().to_vec())
+    Ok(labelled(&champion.model, &theirs, &gated.model)?.predictions().to_vec())
 }
 
 /// The numbers of the columns that predict by the past, for the rows that have a label.
@@ -225,14 +233,16 @@ fn judge(
     let champion_name = champion.map(|champion| champion.manifest.address()).unwrap_or_default();
     let predictions = evidence.and_then(|evidence| evidence.champion.as_deref());
     let measures_serving = needs.p99 || needs.model_size || needs.parity;
+    let baseline = evidence.map(|evidence| &evidence.baseline[..]);
+    let is_survival = matches!(bundle.model, Model::Hazard(_));
     let input = GateInput {
         model: bundle.manifest.name.as_str(),
         version: bundle.manifest.version,
         evaluation: &evaluation,
         labelled: evidence.map(|evidence| &evidence.labelled),
         champion: predictions.map(|predictions| Champion { name: &champion_name, predictions }),
-        base_rate: Some(base_rate(bundle)),
-        base_curve: None,
+        base_rate: baseline.filter(|_| !is_survival).and_then(|baseline| baseline.first().copied()),
+        base_curve: baseline.filter(|_| is_survival),
         past_columns: evidence.map_or(&[], |evidence| &evidence.past_columns),
         slice_columns: evidence.map_or(&[], |evidence| &evidence.slice_columns),
         serving: if measures_serving { serving_numbers(bundle)? } else { ServingNumbers::default() },

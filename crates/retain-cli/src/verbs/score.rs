@@ -1,4 +1,4 @@
-//! `retain score`: a probability for every row of a table, in its order.
+//! `retain score`: the answers of a model for every row of a table, in its order.
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +6,18 @@ use anyhow::{Context, Result};
 use arrow::datatypes::DataType;
 use clap::Args;
 use rayon::prelude::*;
-use retain_core::{Day, FeatureSchema};
+use retain_core::{Day, DurationSpec, FeatureSchema};
 use retain_data::{FeatureNotes, RejectedCell, RowReader, ScoringBatch, TableSource};
 use retain_score::Scorer;
 use serde_json::{Value, json};
 
+use crate::answer::AnswerColumns;
 use crate::exit::{Complaint, Exit};
 use crate::input::{needs_day, open_table, read_bundle, scorer_of, table_attempt};
 use crate::interrupt;
 use crate::model_path::ModelArguments;
 use crate::output::Output;
-use crate::score_writer::{Entity, ScoreWriter, ScoredRow};
+use crate::score_writer::{Entity, ResultColumns, ScoreWriter, ScoredRow};
 
 /// Rejected cells that are told in full; all are counted.
 const LISTED_CELLS: usize = 20;
@@ -39,6 +40,19 @@ pub(crate) struct Arguments {
     /// Day to which dates are counted where the table has no date of observation, such as 2026-01-31
     #[arg(long, value_name = "DATE")]
     observed_at: Option<String>,
+    /// Add what else the model knows: the band; of survival models the curve, of amounts the chance of a decline
+    #[arg(long)]
+    details: bool,
+    /// Column that says how long each customer has been there already, in the unit of the durations (survival models)
+    #[arg(long, value_name = "COLUMN")]
+    elapsed: Option<String>,
+}
+
+/// A model and what is asked of it.
+struct Question<'a> {
+    scorer: &'a Scorer,
+    columns: AnswerColumns,
+    n_reasons: usize,
 }
 
 /// What was unusual over all rows.
@@ -56,17 +70,33 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
     refuse_same_file(&arguments.input, &arguments.output)?;
     let source = open_table(&arguments.input)?;
     let day = observation_day(arguments.observed_at.as_deref(), &source, &scorer, output)?;
-    let reader = RowReader::open(&source, scorer.schema(), day).with_context(|| table_attempt(source.name()))?;
+    let reader = open_reader(&source, &scorer, day, arguments.elapsed.as_deref())?;
     interrupt::watch();
-    let entity = entity_of(&source, scorer.schema());
-    let writer = ScoreWriter::create(&arguments.output, &entity, usize::from(arguments.explain))?;
+    let columns = AnswerColumns::new(&bundle.model, &scorer, arguments.details);
+    let question = Question { scorer: &scorer, columns, n_reasons: usize::from(arguments.explain) };
+    let writer = ScoreWriter::create(&arguments.output, &entity_of(&source, scorer.schema()), question.result_columns())?;
 
-    let summary = score_all(reader, &source, &scorer, writer, usize::from(arguments.explain), output)?;
+    let summary = score_all(reader, &source, &question, writer, output)?;
     tell(&summary, scorer.schema(), output);
     if arguments.output.as_os_str() != "-" {
         output.json(&summary_json(&summary, scorer.schema(), &arguments.output))?;
     }
     Ok(if summary.n_rejected == 0 { Exit::GOOD } else { Exit::DATA })
+}
+
+fn open_reader(source: &TableSource, scorer: &Scorer, day: Option<Day>, elapsed: Option<&str>) -> Result<RowReader> {
+    let schema = scorer.schema();
+    let Some(column) = elapsed else { return RowReader::open(source, schema, day).with_context(|| table_attempt(source.name())) };
+    let Some(duration) = &schema.duration else {
+        let message = format!(
+            "`--elapsed` is for survival models, and {} is one of {}",
+            scorer.manifest().address(),
+            scorer.manifest().kind
+        );
+        return Err(Complaint::usage(message).hint("leave it out").into());
+    };
+    let elapsed = DurationSpec { column: column.to_owned(), unit_days: duration.unit_days };
+    RowReader::open_with_elapsed(source, schema, day, elapsed).with_context(|| table_attempt(source.name()))
 }
 
 /// The entity column of the result; rows of a model without one are named by their number.
@@ -104,15 +134,15 @@ fn refuse_same_file(input: &Path, output: &Path) -> Result<()> {
 fn score_all(
     mut reader: RowReader,
     source: &TableSource,
-    scorer: &Scorer,
+    question: &Question<'_>,
     mut writer: ScoreWriter,
-    n_reasons: usize,
     output: Output,
 ) -> Result<Summary> {
-    let mut summary = Summary { notes: vec![FeatureNotes::default(); scorer.schema().n_features()], ..Summary::default() };
+    let n_features = question.scorer.schema().n_features();
+    let mut summary = Summary { notes: vec![FeatureNotes::default(); n_features], ..Summary::default() };
     for batch in reader.by_ref() {
         let batch = batch.with_context(|| table_attempt(source.name()))?;
-        let rows = score_batch(&batch, scorer, n_reasons);
+        let rows = question.score_batch(&batch);
         writer.write(&batch.entity, &rows)?;
         summary.add(&batch);
     }
@@ -123,20 +153,31 @@ fn score_all(
     Ok(summary)
 }
 
-/// Scores the rows of a batch on all threads; every row has the bits it would have alone.
-fn score_batch(batch: &ScoringBatch, scorer: &Scorer, n_reasons: usize) -> Vec<ScoredRow> {
-    let score = |row_idx: usize| {
-        if !batch.row_ok[row_idx] {
-            return ScoredRow { probability: None, reasons: Vec::new() };
-        }
-        let row = batch.rows.row(row_idx);
-        let reasons = if n_reasons == 0 { Vec::new() } else { reasons(scorer, row, n_reasons) };
-        ScoredRow { probability: Some(scorer.predict(row).probability), reasons }
-    };
-    (0..batch.entity.len()).into_par_iter().with_min_len(MIN_ROWS_PER_THREAD).map(score).collect()
+impl Question<'_> {
+    fn result_columns(&self) -> ResultColumns {
+        let reasons = (1..=self.n_reasons).map(|position| format!("reason_{position}"));
+        ResultColumns { numbers: self.columns.numbers(), texts: self.columns.texts().into_iter().chain(reasons).collect() }
+    }
+
+    /// Scores the rows of a batch on all threads; every row has the bits it would have alone.
+    fn score_batch(&self, batch: &ScoringBatch) -> Vec<ScoredRow> {
+        let score = |row_idx: usize| {
+            if !batch.row_ok[row_idx] {
+                return ScoredRow::default();
+            }
+            let row = batch.rows.row(row_idx);
+            let elapsed_days = batch.elapsed_days.as_ref().map_or(0.0, |days| days[row_idx]);
+            let mut answer = self.columns.answer(self.scorer, row, elapsed_days);
+            if self.n_reasons > 0 {
+                answer.texts.extend(reasons(self.scorer, row, self.n_reasons));
+            }
+            answer
+        };
+        (0..batch.entity.len()).into_par_iter().with_min_len(MIN_ROWS_PER_THREAD).map(score).collect()
+    }
 }
 
-/// Texts such as `Contract = Month-to-month (+0.82)`, largest contribution in log-odds first; features that add nothing are left out.
+/// Texts such as `Contract = Month-to-month (+0.82)`, largest contribution first, in what [`Scorer::explain`] adds up; features that add nothing are left out.
 fn reasons(scorer: &Scorer, row: &[f64], n_reasons: usize) -> Vec<String> {
     let explanation = scorer.explain(row);
     let top = explanation.top(n_reasons).into_iter().filter(|&feature_idx| explanation.contributions[feature_idx] != 0.0);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use retain_data::{TableReport, Task, Training};
-use retain_eval::{Evaluation, Metric};
+use retain_eval::{Evaluation, Horizon, Metric, OutcomeKind};
 use retain_score::Bundle;
 use retain_train::{MetricsFile, Preference, TrainOptions, Trained};
 use serde_json::{Value, json};
@@ -24,15 +24,38 @@ use crate::verbs::data::{profile_json, profile_text};
 
 /// Bootstrap resamples behind each interval.
 const RESAMPLES: usize = 1000;
+/// Metrics and their headings.
+type Headings = [(Metric, &'static str); 6];
+
 /// The metrics of the leaderboard.
-const LEADERBOARD: [(Metric, &str); 6] = [
-    (Metric::RocAuc, "ROC AUC"),
-    (Metric::AveragePrecision, "average precision"),
-    (Metric::LogLoss, "log loss"),
-    (Metric::BrierScore, "Brier"),
-    (Metric::Ece10, "ECE"),
-    (Metric::LiftAt10, "top-decile lift"),
-];
+fn headings(kind: OutcomeKind) -> Headings {
+    match kind {
+        OutcomeKind::Binary => [
+            (Metric::RocAuc, "ROC AUC"),
+            (Metric::AveragePrecision, "average precision"),
+            (Metric::LogLoss, "log loss"),
+            (Metric::BrierScore, "Brier"),
+            (Metric::Ece10, "ECE"),
+            (Metric::LiftAt10, "top-decile lift"),
+        ],
+        OutcomeKind::Value => [
+            (Metric::NormalizedGini, "normalized Gini"),
+            (Metric::Spearman, "Spearman"),
+            (Metric::DecileMape, "decile MAPE"),
+            (Metric::TotalBias, "total bias"),
+            (Metric::Mae, "MAE"),
+            (Metric::Rmse, "RMSE"),
+        ],
+        OutcomeKind::Survival => [
+            (Metric::UnoC, "Uno's C"),
+            (Metric::IntegratedBrier, "integrated Brier"),
+            (Metric::SurvivalEce(Horizon::Days30), "ECE 30 d"),
+            (Metric::SurvivalEce(Horizon::Days90), "ECE 90 d"),
+            (Metric::SurvivalEce(Horizon::Days180), "ECE 180 d"),
+            (Metric::DCalibrationP, "D-calibration p"),
+        ],
+    }
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -175,19 +198,23 @@ pub(crate) fn summary_text(trained: &Trained, out: Option<&Path>) -> String {
 
 /// What made the bundled model the one.
 fn why(metrics: &MetricsFile) -> &'static str {
-    if metrics.leaderboard.first().is_some_and(|row| row.is_winner) {
-        "least log loss"
-    } else {
-        "simplest that cannot be told apart"
+    let is_first = metrics.leaderboard.first().is_some_and(|row| row.is_winner);
+    match metrics.validation.evaluation.kind {
+        _ if !is_first => "simplest that cannot be told apart",
+        OutcomeKind::Binary => "least log loss",
+        OutcomeKind::Value => "least loss",
+        OutcomeKind::Survival => "least log loss of leaving in a period",
     }
 }
 
 /// Every learner on two lines, values above their intervals, so that six metrics fit into 120 columns; the base rate below them.
 fn leaderboard(metrics: &MetricsFile) -> String {
-    let headings = std::iter::once("learner").chain(LEADERBOARD.map(|(_, heading)| heading));
+    let kind = metrics.validation.evaluation.kind;
+    let of_kind = headings(kind);
+    let headings = std::iter::once("learner").chain(of_kind.map(|(_, heading)| heading));
     let mut table = tables::table(&headings.collect::<Vec<_>>(), 1);
-    let values = |evaluation: &Evaluation| LEADERBOARD.map(|(metric, _)| tables::value(evaluation.get(metric)));
-    let intervals = |evaluation: &Evaluation| LEADERBOARD.map(|(metric, _)| tables::interval(evaluation.get(metric)));
+    let values = |evaluation: &Evaluation| of_kind.map(|(metric, _)| tables::value(evaluation.get(metric)));
+    let intervals = |evaluation: &Evaluation| of_kind.map(|(metric, _)| tables::interval(evaluation.get(metric)));
     for row in &metrics.leaderboard {
         let mark = match (row.is_winner, row.is_tied) {
             (true, _) => "  winner",
@@ -197,10 +224,19 @@ fn leaderboard(metrics: &MetricsFile) -> String {
         table.add_row(std::iter::once(row.learner.clone()).chain(values(&row.evaluation)));
         table.add_row(std::iter::once(mark.to_owned()).chain(intervals(&row.evaluation)));
     }
-    table.add_row(std::iter::once("base rate".to_owned()).chain(values(&metrics.validation.baseline)));
+    table.add_row(std::iter::once(tables::baseline_word(kind).to_owned()).chain(values(&metrics.validation.baseline)));
     let confidence = 100.0 * metrics.validation.evaluation.confidence;
     let is_tied = metrics.leaderboard.iter().any(|row| row.is_tied && !row.is_winner);
-    let legend = if is_tied { "\n\ntied: the paired interval of its log loss leaves open which is better" } else { "" };
+    let tied_by = match kind {
+        OutcomeKind::Binary => "log loss",
+        OutcomeKind::Value => "loss",
+        OutcomeKind::Survival => "integrated Brier score",
+    };
+    let legend = if is_tied {
+        format!("\n\ntied: the paired interval of its {tied_by} leaves open which is better")
+    } else {
+        String::new()
+    };
     format!("leaderboard, {confidence:.0} % intervals\n\n{}{legend}", tables::render(&table))
 }
 

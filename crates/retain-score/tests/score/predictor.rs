@@ -1,4 +1,4 @@
-use retain_score::{Model, Predictor};
+use retain_score::{Model, Predictor, SurvivalCurve};
 
 use crate::random::{Random, model, random, row, schema};
 
@@ -68,7 +68,13 @@ fn a_customer_who_came_that_far_has_the_rest_of_the_curve() {
             for (rest, whole_then) in rest.survival.iter().zip(&whole.survival[1..]) {
                 assert!((rest * whole.survival[0] - whole_then).abs() < 1e-12);
             }
-            assert!(predictor.survival(row, 500.0).unwrap().days.is_empty());
+            // Past the last period, of 60 days, its hazard goes on to the horizon of 90 days.
+            let (last, beyond) = (whole.survival[2] / whole.survival[1], predictor.survival(row, 500.0).unwrap());
+            assert_eq!(beyond.days, [90.0]);
+            assert!((beyond.survival[0] - last.powf(1.5)).abs() < 1e-12 || whole.survival[1] == 0.0);
+            let asked = predictor.predict_after(row, 500.0).probability;
+            assert!((asked - (1.0 - beyond.survival[0])).abs() < 1e-15);
+            assert_eq!(predictor.predict_after(row, 0.0), predictor.predict(row));
         },
     );
 }
@@ -90,4 +96,37 @@ fn the_expected_amount_lies_within_its_limits_and_is_told_only_of_amounts() {
             assert_eq!(predictor.predict(row).expected_value, None);
         },
     );
+}
+
+#[test]
+fn a_curve_is_read_between_its_days() {
+    let half_lives = |days: &[f64]| days.iter().map(|day| 0.5_f64.powf(day / 60.0)).collect::<Vec<_>>();
+    let days = vec![30.0, 60.0, 120.0];
+    let survival = half_lives(&days);
+    let by = |share: f64| survival.iter().map(|stays| share * (1.0 - stays)).collect::<Vec<_>>();
+    let left_by_cause = vec![by(0.75), by(0.25)];
+    let curve = SurvivalCurve { days, survival, left_by_cause };
+    for (day, expected) in [(0.0, 1.0), (15.0, 0.5_f64.powf(0.25)), (60.0, 0.5), (90.0, 0.5_f64.powf(1.5)), (400.0, 0.25)] {
+        assert!((curve.at(day) - expected).abs() < 1e-12, "{day}");
+        let left = curve.left_by(day);
+        assert!((left[0] - 0.75 * (1.0 - expected)).abs() < 1e-12 && (left[1] - 0.25 * (1.0 - expected)).abs() < 1e-12, "{day}");
+    }
+    assert!((curve.median_days().unwrap() - 60.0).abs() < 1e-9);
+    // The integral of exp(−λt) up to 120 days.
+    let rate = 2.0_f64.ln() / 60.0;
+    assert!((curve.restricted_mean_days() - 0.75 / rate).abs() < 1e-9);
+}
+
+#[test]
+fn a_curve_that_nobody_leaves_or_all_leave_has_sane_answers() {
+    let curve = |survival: &[f64]| SurvivalCurve {
+        days: vec![30.0, 60.0],
+        survival: survival.to_vec(),
+        left_by_cause: vec![survival.iter().map(|stays| 1.0 - stays).collect()],
+    };
+    let flat = curve(&[1.0, 1.0]);
+    assert_eq!((flat.at(45.0), flat.median_days(), flat.restricted_mean_days()), (1.0, None, 60.0));
+    let empty = curve(&[0.0, 0.0]);
+    assert_eq!((empty.at(0.0), empty.at(31.0), empty.at(99.0), empty.median_days()), (1.0, 0.0, 0.0, Some(0.0)));
+    assert!(empty.left_by(45.0)[0] == 1.0 && empty.restricted_mean_days().is_finite());
 }

@@ -222,7 +222,7 @@ fn batch_prediction(
     };
     for (prediction, error) in predictions.iter().zip(errors) {
         let (probability, margin, of) = match error {
-            None => (prediction.probability, prediction.margin, band(model.scorer.band(prediction.probability))),
+            None => (prediction.probability, prediction.margin, band(model.scorer.band(prediction))),
             Some(_) => (f64::NAN, f64::NAN, v1::Band::Unspecified),
         };
         answer.probabilities.push(probability);

@@ -38,7 +38,7 @@ async fn an_answer_has_the_scorers_bits() {
         assert_eq!((model.name.as_str(), model.version, model.horizon_days, model.lead_days), ("telco", 1, 30, 2));
         assert_eq!(model.kind(), v1::ModelKind::Churn);
         let band = [v1::Band::Low, v1::Band::Medium, v1::Band::High];
-        assert_eq!(found.band(), band[scorer.band(expected.probability) as usize]);
+        assert_eq!(found.band(), band[scorer.band(&expected) as usize]);
     }
 }
 

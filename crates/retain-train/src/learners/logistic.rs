@@ -9,12 +9,12 @@ use linfa::traits::Fit;
 use linfa_logistic::LogisticRegression;
 use ndarray::{Array1, Array2};
 use rayon::prelude::*;
-use retain_core::Monotone;
 use retain_data::Dataset;
 use retain_score::MarginModel;
 
-use super::design_matrix::{DesignMatrix, Role};
+use super::design_matrix::DesignMatrix;
 use super::rows;
+use super::term_columns::TermColumns;
 use crate::learner::{Configuration, FitContext, FitError, Learner, Loss};
 
 /// Cells (rows × columns) that a fit may have; a larger table is thinned to a stratified sample of its rows. The six
@@ -76,16 +76,14 @@ impl Learner for Logistic {
 }
 
 struct Problem<'a> {
-    dataset: &'a Dataset,
-    row_idxs: &'a [usize],
-    design: DesignMatrix,
+    columns: TermColumns<'a>,
     target: Array1<bool>,
 }
 
 impl<'a> Problem<'a> {
     fn new(dataset: &'a Dataset, row_idxs: &'a [usize]) -> Self {
         let target = row_idxs.iter().map(|&row_idx| rows::is_positive(dataset, row_idx)).collect();
-        Self { dataset, row_idxs, design: DesignMatrix::new(dataset, row_idxs), target }
+        Self { columns: TermColumns::new(dataset, row_idxs), target }
     }
 
     /// Fits the configurations with or without squares, strongest penalty first, each from the one before; each model comes
@@ -103,59 +101,25 @@ impl<'a> Problem<'a> {
             .map(|(position, configuration)| (position, configuration.get("alpha").unwrap_or(1.0)))
             .collect();
         chosen.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let (mut columns, mut matrix) = self.columns(squares);
+        let (mut columns, mut matrix) = self.columns.columns(squares);
         let mut start = None;
         let mut models = Vec::with_capacity(chosen.len());
         for (position, alpha) in chosen {
             let solution = loop {
                 context.check_time()?;
                 let solution = solve(&matrix, &self.target, alpha, start.take())?;
-                let allowed = self.allowed(&columns, &solution.coefficients);
+                let allowed = self.columns.allowed(&columns, &solution.coefficients);
                 if allowed.len() == columns.len() {
                     break solution;
                 }
                 // A penalty that shrinks less frees no sign that the rows speak against: the columns stay out on this path.
                 columns = allowed;
-                matrix = self.design.matrix(&columns);
+                matrix = self.columns.design.matrix(&columns);
             };
-            models.push((position, self.model(&columns, &solution)));
+            models.push((position, self.columns.model(&columns, solution.intercept, &solution.coefficients)));
             start = Some(solution.package);
         }
         Ok(models)
-    }
-
-    fn columns(&self, squares: bool) -> (Vec<usize>, Array2<f64>) {
-        let features = &self.dataset.schema.features;
-        let wanted = |column: usize| {
-            let column = &self.design.columns[column];
-            !matches!(column.role, Role::Square { .. }) || (squares && features[column.feature_idx].monotone.is_none())
-        };
-        let columns: Vec<usize> = (0..self.design.columns.len()).filter(|&column| wanted(column)).collect();
-        let matrix = self.design.matrix(&columns);
-        (columns, matrix)
-    }
-
-    /// The columns but those whose slope goes against the direction asked for.
-    fn allowed(&self, columns: &[usize], coefficients: &[f64]) -> Vec<usize> {
-        let keeps = |column: usize, coefficient: f64| {
-            let column = &self.design.columns[column];
-            match self.dataset.schema.features[column.feature_idx].monotone {
-                Some(Monotone::Increasing) => column.role != Role::Linear || coefficient >= 0.0,
-                Some(Monotone::Decreasing) => column.role != Role::Linear || coefficient <= 0.0,
-                None => true,
-            }
-        };
-        columns
-            .iter()
-            .zip(coefficients)
-            .filter(|&(&column, &coefficient)| keeps(column, coefficient))
-            .map(|(&column, _)| column)
-            .collect()
-    }
-
-    fn model(&self, columns: &[usize], solution: &Solution) -> MarginModel {
-        let (shift, terms) = self.design.terms(columns, &solution.coefficients, self.dataset, self.row_idxs);
-        MarginModel { intercept: solution.intercept + shift, terms, trees: Vec::new() }
     }
 }
 
@@ -205,6 +169,8 @@ fn base_rate(target: &Array1<bool>) -> Solution {
 
 #[cfg(test)]
 mod tests {
+    use retain_core::Monotone;
+
     use super::*;
     use crate::learners::rows::tests::example;
 

@@ -13,12 +13,15 @@
 
 mod design_matrix;
 mod forest;
+mod linear;
 mod logistic;
 pub(crate) mod rows;
 mod split_columns;
+mod term_columns;
 mod tree;
 
 pub use forest::Forest;
+pub use linear::Linear;
 pub use logistic::Logistic;
 pub use tree::ReadableTree;
 
