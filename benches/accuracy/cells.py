@@ -59,9 +59,11 @@ def predictions(setup, model, fold):
         fresh = fold.folder / f"{model}.csv"
         spent = _run_retain(setup, fold, fresh) if model == OURS else _run_peer(setup, model, fold, fresh)
         _check(pd.read_csv(fresh), fold)
-        # The table is moved last: both are there or the cell is done again.
+        # The table comes last, and whole: both are there or the cell is done again, also beside another run or after a break.
         cost.write_text(json.dumps(spent | {"threads": setup.threads}))
-        table.write_bytes(fresh.read_bytes())
+        part = place.with_suffix(f".{os.getpid()}.part")
+        part.write_bytes(fresh.read_bytes())
+        part.replace(table)
     return pd.read_csv(table), json.loads(cost.read_text())
 
 

@@ -40,7 +40,10 @@ def main():
         python = environment()
     except (OSError, subprocess.CalledProcessError) as error:
         raise SystemExit(f"cannot make the virtual environment: {error}") from error
-    done = subprocess.run([python, HERE / "compare.py", *sys.argv[1:]], check=False)
+    try:
+        done = subprocess.run([python, HERE / "compare.py", *sys.argv[1:]], check=False)
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; what was fitted is kept, and a rerun goes on from there") from None
     raise SystemExit(done.returncode)
 
 

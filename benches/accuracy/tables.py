@@ -1,6 +1,7 @@
 """Tables that are made from others: what was known on a day, and what came after it."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -32,23 +33,29 @@ def transactions(task, paths, retain):
     """One row a customer: features up to a date and labels of the days after it, by `retain data transactions` if it can."""
     log = task["log"]
     if retain is not None:
-        table = _transactions_by_retain(log, paths[0], retain)
-        if table is not None:
-            return table, "`retain data transactions`"
+        try:
+            return _transactions_by_retain(task, paths[0], retain), "`retain data transactions`"
+        except ValueError as error:
+            print(f"  no table by `retain data transactions`, so pandas makes it: {error}", file=sys.stderr)
     return _recency_frequency_spend(log, paths[0]), "recency, frequency and spend (pandas)"
 
 
-def _transactions_by_retain(log, path, retain):
-    """The table of `retain data transactions`, or None from a binary that has no such verb. Columns of one value are left out."""
+def _transactions_by_retain(task, path, retain):
+    """The table of `retain data transactions` without columns of one value. `ValueError` where the binary does not make it."""
+    log = task["log"]
     columns = [f"--{role}={log[role]}" for role in ("customer", "date", "amount")]
     when = [f"--observe-at={log['observe_at']}", f"--horizon-days={log['horizon_days']}"]
     out = Path(retain["scratch"]) / f"{path.stem}.csv"
     command = [retain["binary"], "data", "transactions", "--file", path, *columns, *when, "--out", out, "--quiet"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
-        return None
+        raise ValueError(f"exit code {done.returncode}: {done.stderr.strip().splitlines()[:1]}")
     table = read_table(out, [log["customer"]])
-    table["value_next"] = table["value_next"].clip(lower=0)
+    missing = {task[role] for role in ("entity", "target", "past") if role in task} - set(table)
+    if missing:
+        raise ValueError(f"{', '.join(sorted(missing))} expected, found {', '.join(table)}")
+    if "value_next" in table:
+        table["value_next"] = table["value_next"].clip(lower=0)
     return table[[column for column in table if table[column].nunique(dropna=False) > 1]]
 
 
