@@ -81,10 +81,12 @@ def _version(package):
 
 
 def _key(setup, model, fold):
-    parts = [fold.digest, (fold.folder / "task.toml").read_text(), file_digest(setup.binary)] if model == OURS else [fold.digest]
-    if model != OURS:
-        parts += [*versions(model), _code("problem"), _code(PEERS[model].module)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    """What the predictions depend on. Threads are not among it: they change the time, not the result."""
+    if model == OURS:
+        parts = [(fold.folder / "task.toml").read_text(encoding="utf-8"), file_digest(setup.binary)]
+    else:
+        parts = [*versions(model), _code("problem"), _code(PEERS[model].module)]
+    return hashlib.sha256("\n".join([fold.digest, *parts]).encode()).hexdigest()[:16]
 
 
 def file_digest(path):
