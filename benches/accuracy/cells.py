@@ -7,6 +7,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -111,14 +112,16 @@ def _run_peer(setup, model, fold, out):
 
 def _run_retain(setup, fold, out):
     """`retain train` and `retain score`, whole commands: reading the tables is part of the time."""
-    bundle, scored, common = fold.folder / "bundle", fold.folder / "scored.csv", ["--quiet", "--threads", setup.threads]
+    bundle, scored, common = fold.folder / "bundle", fold.folder / "scored.csv", ["--threads", setup.threads]
     task, train, test = (fold.folder / name for name in ("task.toml", "train.csv", "test.csv"))
     fit = _measured(setup, [setup.binary, "train", "--config", task, "--data", train, "--out", bundle, *common])
     score = _measured(setup, [setup.binary, "score", "--model", bundle, "--input", test, "--output", scored, *common])
     table = pd.read_csv(scored)
     table[[column for column in ("probability", "expected_value") if column in table]].to_csv(out, index=False)
     summed = {part: fit[part] + score[part] for part in ("seconds", "cpu_seconds")}
-    return summed | {"peak_bytes": max(fit["peak_bytes"], score["peak_bytes"])}
+    # Such as what the budget left no time for.
+    warnings = [line for line in fit["stderr"].splitlines() if line.startswith("warning")]
+    return summed | {"peak_bytes": max(fit["peak_bytes"], score["peak_bytes"]), "warnings": warnings}
 
 
 def _measured(setup, command):
@@ -132,10 +135,10 @@ def _measured(setup, command):
 
 
 def _last_words(text):
-    """The last line of an error that says something; `retain` puts a hint after it."""
+    """What an error says: the message of `retain` with its causes and without its hint, the last line of a Python traceback."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith("error:")] or lines[-1:] or ["nothing on standard error"]
-    return said[0]
+    said = [line for line in lines if line.startswith(("error:", "caused by:"))] or lines[-1:] or ["nothing on standard error"]
+    return re.sub(r"[^\s`]*/retain-accuracy-[^/]+/", "", "; ".join(said))
 
 
 def _check(table, fold):

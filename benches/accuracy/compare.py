@@ -127,6 +127,8 @@ def predict(result, setup, model, folds):
             result.failures[model] = str(error)
             say(f"  {model}, fold {fold.number}: failed, {error}")
             return None
+        for warning in cost.get("warnings", []):
+            say(f"  {model}, fold {fold.number}: {warning}")
         parts.append(table)
         costs.append(cost)
     result.costs[model] = costs
