@@ -47,7 +47,7 @@ fn survival() -> &'static Model {
             let usage: f64 = rng.random();
             let (mut months, mut status) = (rng.random_range(4..=12), "active");
             for month in 1..=months {
-                if rng.random_bool(0.3 - 0.25 * usage) {
+                if rng.random_bool(0.3 - 0.28 * usage) {
                     (months, status) = (month, if rng.random_bool(0.7) { "price" } else { "service" });
                     break;
                 }
@@ -167,7 +167,7 @@ fn amounts_are_scored_with_their_limits_and_the_chance_that_the_kind_asks_for() 
             mean(&expected.iter().zip(&bands).filter(|(_, of)| *of == band).map(|(value, _)| *value).collect::<Vec<_>>())
         };
         assert!(mean_of("low") < mean_of("medium") && mean_of("medium") < mean_of("high"), "{kind}");
-        assert_eq!(names(&details).contains(&"decline_probability".to_owned()), kind == "engagement");
+        assert!(names(&details).contains(&"decline_probability".to_owned()), "the task names what was before");
         let evaluated = retain(&["evaluate", "--model", &model.model, "--data", &model.table]).expect(0).stdout;
         assert!(evaluated.contains("normalized_gini") && evaluated.contains("chance of any amount"), "{evaluated}");
         let explained = retain(&["explain", "--model", &model.model, "--input", &model.table, "--id", "c7"]).expect(0).stdout;
