@@ -2,8 +2,8 @@
 
 use retain_data::Dataset;
 use retain_eval::{
-    BootstrapOptions, CalibrationBin, EvalError, Evaluation, Labelled, Metric, OutcomeKind, ThresholdRow, calibration_table, evaluate,
-    survival_calibration_table, threshold_table,
+    BootstrapOptions, CalibrationBin, EvalError, Evaluation, Labelled, Metric, OutcomeKind, ThresholdRow, calibration_table,
+    evaluate, survival_calibration_table, threshold_table,
 };
 use retain_score::{Model, ModelError, Predictor};
 use serde::{Deserialize, Serialize};

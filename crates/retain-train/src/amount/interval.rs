@@ -21,7 +21,8 @@ pub(super) fn fit_interval(expected: &[f64], amounts: &[f64]) -> Option<Interval
     let mut order: Vec<usize> = (0..expected.len()).collect();
     order.sort_by(|&a, &b| expected[a].total_cmp(&expected[b]).then(a.cmp(&b)));
     let n_bins = (order.len() / MIN_ROWS).clamp(1, MAX_BINS);
-    let mut borders: Vec<f64> = (1..n_bins).filter_map(|bin| order.get(bin * order.len() / n_bins)).map(|&row| expected[row]).collect();
+    let mut borders: Vec<f64> =
+        (1..n_bins).filter_map(|bin| order.get(bin * order.len() / n_bins)).map(|&row| expected[row]).collect();
     borders.dedup();
     let mut bins = vec![Vec::new(); borders.len() + 1];
     for row in order {

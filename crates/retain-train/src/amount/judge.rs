@@ -10,19 +10,13 @@ use super::candidates::Candidate;
 use super::decline::DECLINE_TO;
 use crate::calibration::{Outcomes, calibrate};
 use crate::event::with_affordable_resamples;
-use crate::outcome;
 use crate::metrics_file::{HeadMeasurement, LeaderboardRow, Measurement, MetricsFile};
+use crate::outcome;
 use crate::train::{Preference, Run, TrainError, TrainOptions, bootstrap};
 
 /// What the leaderboard shows of every candidate for an amount.
-pub const AMOUNT_METRICS: [Metric; 6] = [
-    Metric::NormalizedGini,
-    Metric::Spearman,
-    Metric::DecileMape,
-    Metric::TotalBias,
-    Metric::Mae,
-    Metric::PoissonD2,
-];
+pub const AMOUNT_METRICS: [Metric; 6] =
+    [Metric::NormalizedGini, Metric::Spearman, Metric::DecileMape, Metric::TotalBias, Metric::Mae, Metric::PoissonD2];
 
 /// Resamples behind the intervals of the leaderboard: there are a dozen candidates, and two digits will do.
 const LEADERBOARD_RESAMPLES: usize = 200;
@@ -130,12 +124,7 @@ impl Judge<'_> {
         })
     }
 
-    fn values(
-        &self,
-        rows: &[usize],
-        expected: &[f64],
-        limits: Option<(Vec<f64>, Vec<f64>)>,
-    ) -> Result<Labelled, TrainError> {
+    fn values(&self, rows: &[usize], expected: &[f64], limits: Option<(Vec<f64>, Vec<f64>)>) -> Result<Labelled, TrainError> {
         let dataset = self.heads.lab.dataset;
         let actual: Vec<f64> = rows.iter().map(|&row| dataset.target[row]).collect();
         let group: Vec<u32> = rows.iter().map(|&row| dataset.group[row]).collect();
@@ -144,12 +133,7 @@ impl Judge<'_> {
     }
 
     /// What stands in `metrics.json`.
-    pub(super) fn metrics(
-        &self,
-        verdict: &Verdict,
-        model: &Model,
-        test: Option<&Dataset>,
-    ) -> Result<MetricsFile, TrainError> {
+    pub(super) fn metrics(&self, verdict: &Verdict, model: &Model, test: Option<&Dataset>) -> Result<MetricsFile, TrainError> {
         let plan = self.heads.lab.plan;
         let measured_on = plan.measured_on();
         let options = bootstrap(&verdict.options);
@@ -271,11 +255,7 @@ fn is_tied(one: &Labelled, first: &Labelled, options: &BootstrapOptions) -> Resu
 /// The simplest of the first candidate and those that cannot be told apart from it: a linear one, then any single one, then the blend.
 fn simplest(candidates: &[Candidate], is_tied: &[bool]) -> usize {
     let rank = |candidate: &Candidate| {
-        if candidate.stack.n_members() > 1 {
-            2
-        } else {
-            u8::from(!candidate.name.contains("linear"))
-        }
+        if candidate.stack.n_members() > 1 { 2 } else { u8::from(!candidate.name.contains("linear")) }
     };
     let allowed = (0..candidates.len()).filter(|&position| position == 0 || is_tied[position]);
     allowed.min_by_key(|&position| rank(&candidates[position])).unwrap_or(0)

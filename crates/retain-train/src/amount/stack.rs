@@ -211,7 +211,8 @@ mod tests {
         members[0] = members[0].iter().zip(&members[1]).map(|(a, b)| a + b).collect();
         let criterion = RankCriterion::new(amounts.clone());
         let scores = Scores { members: &members, amounts: &amounts };
-        let [blend, best] = [Choice::Blend, Choice::Only(0)].map(|choice| criterion.of(&cross_fit(scores, choice, &folds(&amounts)).logs));
+        let [blend, best] =
+            [Choice::Blend, Choice::Only(0)].map(|choice| criterion.of(&cross_fit(scores, choice, &folds(&amounts)).logs));
         assert!(blend > best - 0.005, "{blend} {best}");
     }
 

@@ -44,7 +44,9 @@ impl Form {
         let offset = libm::log(unit);
         match self {
             Self::Amount => Target { values: in_units(), weight: None, offset },
-            Self::Log => Target { values: amounts.iter().map(|&amount| libm::log1p(amount)).collect(), weight: None, offset: 0.0 },
+            Self::Log => {
+                Target { values: amounts.iter().map(|&amount| libm::log1p(amount)).collect(), weight: None, offset: 0.0 }
+            }
             Self::Positive => Target { values: in_units(), weight: some_only(), offset },
             Self::LogPositive => Target { values: amounts.iter().map(log).collect(), weight: some_only(), offset },
         }

@@ -65,8 +65,11 @@ impl Learner for Boosting {
         true
     }
 
-    fn configurations(&self, dataset: &Dataset, _loss: Loss) -> Vec<Configuration> {
-        params::configurations(dataset)
+    fn configurations(&self, dataset: &Dataset, loss: Loss) -> Vec<Configuration> {
+        let mut found = params::configurations(dataset);
+        // The linear base is a logistic regression: without it the setting is that of another.
+        found.retain(|configuration| loss == Loss::Logistic || configuration.get("base_alpha").is_none());
+        found
     }
 
     fn fit(
