@@ -7,6 +7,8 @@ use crate::outcome::Curves;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OwnSurvival {
     survival: f64,
+    /// Of an event on a grid day the survival one grid day before: where time is told in months, say, it came somewhere in between.
+    before: f64,
     /// False where the row was lost, or outlived the grid.
     event: bool,
 }
@@ -15,7 +17,23 @@ impl OwnSurvival {
     pub(crate) fn new(curves: &Curves, row_idx: usize) -> Self {
         let time = curves.times[row_idx];
         let event = curves.events[row_idx] && time <= curves.last_day();
-        Self { survival: curves.survival_at(row_idx, time), event }
+        let survival = curves.survival_at(row_idx, time);
+        let grid_day = if event { curves.grid_days.iter().position(|&day| day == time) } else { None };
+        let before = match grid_day {
+            None => survival,
+            Some(0) => 1.0,
+            Some(position) => curves.curve(row_idx)[position - 1],
+        };
+        Self { survival, before, event }
+    }
+
+    /// Adds an event that came somewhere between two shares of survival.
+    fn spread_event(&self, weight: f64, counts: &mut [f64; N_BINS]) {
+        for (bin, count) in counts.iter_mut().enumerate() {
+            let (low, high) = (bin as f64 / N_BINS as f64, (bin + 1) as f64 / N_BINS as f64);
+            let common = (self.before.min(high) - self.survival.max(low)).max(0.0);
+            *count += weight * common / (self.before - self.survival);
+        }
     }
 
     /// The chance of shares at least this uneven when the curves are right; `weights` counts each row so often.
@@ -27,6 +45,10 @@ impl OwnSurvival {
         for (row, &weight) in rows.iter().zip(weights).filter(|(_, weight)| **weight > 0) {
             let weight = f64::from(weight);
             n_rows += weight;
+            if row.before > row.survival {
+                row.spread_event(weight, &mut counts);
+                continue;
+            }
             // Survival 1 belongs to the last bin.
             let bin = ((row.survival * N_BINS as f64) as usize).min(N_BINS - 1);
             if row.event || row.survival == 0.0 {
@@ -59,6 +81,20 @@ fn chi_squared_tail(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_told_in_months_are_no_fault_of_curves_that_are_right() {
+        // A twelfth leaves every month, and the curves say so: at the ends of months survival takes eleven values only.
+        let rows: Vec<OwnSurvival> = (0..1_200)
+            .map(|row| {
+                let month = f64::from(row % 12);
+                OwnSurvival { survival: (11.0 - month) / 12.0, before: (12.0 - month) / 12.0, event: true }
+            })
+            .collect();
+        assert!(OwnSurvival::p_value(&rows, &[1; 1_200]) > 0.999);
+        let exact: Vec<OwnSurvival> = rows.iter().map(|row| OwnSurvival { before: row.survival, ..*row }).collect();
+        assert!(OwnSurvival::p_value(&exact, &[1; 1_200]) < 0.001);
+    }
 
     #[test]
     fn the_tail_equals_the_tables() {

@@ -105,7 +105,8 @@ pub enum Metric {
     SurvivalBias(Horizon),
     /// p value of D-calibration: the survival probabilities at the rows' own times are spread evenly over ten bins of `[0, 1]`.
     ///
-    /// Curves are straight between grid days, which a grid of long steps pays for with a lower p. A censored row is spread over
+    /// Curves are straight between grid days, which a grid of long steps pays for with a lower p; an event on a grid day is spread
+    /// over the survival since the grid day before, as durations in whole months do not say when it came. A censored row is spread over
     /// the bins below its own; times after the last grid day are censored there. Pearson's statistic with nine degrees of
     /// freedom takes rows for independent, and resamples are less even than the rows, so the interval lies low: a floor on it
     /// errs on the safe side. Haider et al. (2020), "Effective ways to build and evaluate individual survival distributions".

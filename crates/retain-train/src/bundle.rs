@@ -40,7 +40,8 @@ pub(crate) fn build_bundle(parts: &BundleParts<'_>) -> Result<Bundle, TrainError
     let manifest = manifest(parts);
     let observed = parts.dataset.observed.as_ref().and_then(|days| last(days)).or(parts.report.reference);
     let check_rows = draw_check_rows(parts.dataset, &parts.model, observed, parts.seed)?;
-    let reference = ReferenceFile::new(parts.dataset, parts.judged);
+    let predicted = if parts.task.kind.is_amount() { "expected_value" } else { "probability" };
+    let reference = ReferenceFile::new(parts.dataset, predicted, parts.judged);
     Ok(Bundle {
         card: model_card(&manifest, parts),
         manifest,

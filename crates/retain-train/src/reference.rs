@@ -16,14 +16,14 @@ pub struct ReferenceFile {
     pub n_rows: usize,
     /// One histogram per feature, in schema order.
     pub features: Vec<Histogram>,
-    /// Histogram of predicted probabilities on rows the fits did not see.
+    /// Histogram of predicted probabilities, or expected amounts, on rows the fits did not see.
     pub scores: Histogram,
 }
 
 /// Counts of one column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// The feature, or `probability`.
+    /// The feature, `probability` or `expected_value`.
     pub name: String,
     /// Numbers: inner borders of the bins, rising; bin `i` holds values from border `i − 1` up to, not including, border `i`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -35,13 +35,14 @@ pub struct Histogram {
 }
 
 impl ReferenceFile {
-    pub(crate) fn new(dataset: &Dataset, probabilities: &[f64]) -> Self {
+    /// `predictions` are of the rows that judged the model, and are called `name`.
+    pub(crate) fn new(dataset: &Dataset, name: &str, predictions: &[f64]) -> Self {
         let columns = dataset.schema.features.iter().zip(&dataset.columns);
         Self {
             format_version: 1,
             n_rows: dataset.n_rows(),
             features: columns.map(|(feature, column)| feature_histogram(feature, column)).collect(),
-            scores: number_histogram("probability", probabilities),
+            scores: number_histogram(name, predictions),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::out_folder;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::tables;
+use crate::verbs::data::leakage;
 use crate::verbs::data::{profile_json, profile_text};
 
 /// Bootstrap resamples behind each interval.
@@ -100,7 +101,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     let test_source = arguments.test.as_deref().map(open_table).transpose()?;
     interrupt::watch();
 
-    let training = read_training(&source, &task, output)?;
+    let mut training = read_training(&source, &task, output)?;
+    leakage::check(&mut training, &task, output)?;
     let test = test_source
         .map(|source| read_by_schema(&source, &training.dataset.schema, training.report.reference, output))
         .transpose()?;

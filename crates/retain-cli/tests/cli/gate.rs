@@ -81,6 +81,26 @@ fn slices_and_serving_limits_are_checked() {
 }
 
 #[test]
+fn a_baseline_of_the_past_is_a_column_of_numbers() {
+    let folder = Folder::new();
+    let beats = |column: &str| format!("[[beats]]\nmetric = \"roc_auc\"\nbaseline = \"past\"\ncolumn = \"{column}\"\n");
+    gate(&folder, &beats("contrcat"), &[]).expect(2).says("did you mean `contract`?");
+    gate(&folder, &beats("contract"), &[]).expect(5).says("column `contract` should be a number, found `");
+    let holdout = fs::read_to_string(&trained().holdout).unwrap();
+    let with_past = |value: &str| {
+        let rows = holdout.lines().enumerate().map(|(row, line)| format!("{line},{}\n", if row == 0 { "past" } else { value }));
+        folder.file("past.csv", rows.collect::<String>())
+    };
+    let run = |value: &str| {
+        let file = folder.file("gate.toml", beats("past"));
+        retain(&["gate", "--config", &file, "--model", &trained().model, "--data", &with_past(value)])
+    };
+    assert!(run("0.25").expect(0).stdout.contains("against the column `past`"));
+    run("2.5").expect(2).says("should lie within [0, 1], found `2.5`");
+    run("").expect(5).says("found `missing` in row 1");
+}
+
+#[test]
 fn reports_are_written_in_the_format_of_their_ending() {
     let folder = Folder::new();
     let reports = ["gate.json", "gate.xml", "gate.md"].map(|name| folder.path(name));
@@ -97,6 +117,7 @@ fn a_gate_file_with_a_slip_is_refused() {
     let folder = Folder::new();
     gate(&folder, "[[flor]]\nmetric = \"roc_auc\"\nmin = 0.5\n", &[]).expect(2).says("`floor`");
     gate(&folder, "", &[]).expect(2).says("no checks");
+    gate(&folder, "[[floor]]\nmetric = \"uno_c\"\nmin = 0.5\n", &[]).expect(2).says("expected one of roc_auc, ");
     gate(&folder, "[[floor]]\nmodel = \"other\"\nmetric = \"roc_auc\"\nmin = 0.5\n", &[]).expect(2).says("`other`");
 }
 

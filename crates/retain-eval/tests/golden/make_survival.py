@@ -52,7 +52,16 @@ def d_calibration_p(times, events, grid, curves):
     for time, event, curve in zip(times, events, curves):
         own = at(curve, grid, min(time, grid[-1]))
         if event and time <= grid[-1]:
-            shares[min(int(own * 10), 9)] += 1
+            before = own
+            if time in grid:
+                # Told in whole days, it came somewhere since the grid day before.
+                position = int(np.flatnonzero(grid == time)[0])
+                before = 1.0 if position == 0 else curve[position - 1]
+            if before > own:
+                for k in range(10):
+                    shares[k] += max(0.0, min(before, (k + 1) / 10) - max(own, k / 10)) / (before - own)
+            else:
+                shares[min(int(own * 10), 9)] += 1
             continue
         if own == 0:
             shares[0] += 1
