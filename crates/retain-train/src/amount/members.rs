@@ -32,6 +32,8 @@ use crate::train::{Run, TrainError};
 
 /// Rows with an amount from which amounts are learned apart from the chance of having one.
 const MIN_POSITIVES: usize = 100;
+/// As how many trials the first counts when time is shared out.
+const FIRST_TRIAL_COUNTS: u32 = 3;
 
 /// What every trial is told.
 #[derive(Clone, Copy)]
@@ -196,15 +198,18 @@ impl Members {
         run.steps.plan(trials.iter().map(|trial| lab.n_learners(trial.loss) * lab.plan.folds.len()).sum());
         let mut all = Self::default();
         let mut boosting: Arc<dyn Learner + Send> = Arc::new(Boosting);
-        for (n_left, trial) in (1..=trials.len()).rev().zip(trials) {
+        for (position, trial) in trials.iter().enumerate() {
             let target = trial.form.target(&lab.dataset.target, lab.unit);
-            let share = || until.map(|until| share_of(until, n_left));
+            // The first tries all settings of boosting, and the last has what is left.
+            let weight = |position: usize| if position == 0 { FIRST_TRIAL_COUNTS } else { 1 };
+            let left: u32 = (position..trials.len()).map(weight).sum();
+            let share = || until.map(|until| share_of(until, f64::from(weight(position)) / f64::from(left)));
             let entries = lab.entries(&target, trial.loss, &boosting, share(), run)?;
             if let Some(settings) = settings_of_boosting(&entries) {
                 boosting = Arc::new(Resettled { settings: vec![settings] });
             }
             for entry in worth_keeping(entries) {
-                all.add(trial, entry, &target, occurrence);
+                all.add(*trial, entry, &target, occurrence);
             }
             if trial.form == Form::LogPositive {
                 all.add_spread(lab, &boosting, share(), run)?;
@@ -319,8 +324,8 @@ fn bent(spread: f64) -> f64 {
     libm::exp(spread.clamp(-100.0, 100.0))
 }
 
-/// When a trial should be done that shares the time until `until` with others, `n_left` trials with itself.
-fn share_of(until: Instant, n_left: usize) -> Instant {
+/// When a trial should be done that has this share of the time until then.
+fn share_of(until: Instant, share: f64) -> Instant {
     let now = Instant::now();
-    now + until.saturating_duration_since(now) / n_left.max(1) as u32
+    now + until.saturating_duration_since(now).mul_f64(share)
 }
