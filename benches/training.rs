@@ -123,7 +123,17 @@ fn dataset(columns: Vec<Vec<f64>>, target: Vec<f64>) -> Dataset {
     let features = (0..columns.len()).map(|column| FeatureSpec::new(&format!("x{column}"), ColumnKind::Number)).collect();
     let schema = FeatureSchema::new(features, None, "churned".into(), "1".into(), None).unwrap();
     let entity = vec![String::new(); n_rows];
-    Dataset { schema, columns, target, weight: None, entity, group: (0..n_rows as u32).collect(), observed: None }
+    Dataset {
+        schema,
+        columns,
+        target,
+        weight: None,
+        duration: None,
+        past: None,
+        entity,
+        group: (0..n_rows as u32).collect(),
+        observed: None,
+    }
 }
 
 /// CPU time of this process so far, in hundredths of a second as Linux counts it; 0 where there is no such file.

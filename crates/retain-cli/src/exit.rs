@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use retain_core::{AddressError, DayError};
-use retain_data::{DataError, TaskError};
+use retain_data::{DataError, TaskError, TransactionError};
 use retain_eval::{EvalError, GateError, GateFileError};
 use retain_score::{BundleError, RegistryError};
 use retain_server::{ConfigError, ServerError};
@@ -176,6 +176,9 @@ fn exit_of(cause: &(dyn Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<DataError>() {
         return Some(if error.is_usage() { Exit::USAGE } else { Exit::DATA });
     }
+    if let Some(error) = cause.downcast_ref::<TransactionError>() {
+        return Some(of_transaction_error(error));
+    }
     if let Some(error) = cause.downcast_ref::<TrainError>() {
         return Some(of_train_error(error));
     }
@@ -205,6 +208,17 @@ fn exit_of(cause: &(dyn Error + 'static)) -> Option<Exit> {
         return Some(Exit::USAGE);
     }
     cause.is::<EvalError>().then_some(Exit::DATA)
+}
+
+/// A date that does not fit the log, or columns to be named, are for the command line to put right.
+fn of_transaction_error(error: &TransactionError) -> Exit {
+    match error {
+        TransactionError::Table(error) if !error.is_usage() => Exit::DATA,
+        TransactionError::MixedDates { .. } | TransactionError::Cell { .. } | TransactionError::NothingUsable { .. } => {
+            Exit::DATA
+        }
+        _ => Exit::USAGE,
+    }
 }
 
 fn of_train_error(error: &TrainError) -> Exit {
@@ -273,9 +287,27 @@ fn hint_of(cause: &(dyn Error + 'static)) -> Option<String> {
     if let Some(GateError::NoChampion) = cause.downcast_ref::<GateError>() {
         return Some("give it with `--champion MODEL`, or leave [[non_inferiority]] out of the first gate".to_owned());
     }
+    if let Some(error) = cause.downcast_ref::<TransactionError>() {
+        return transaction_hint(error).map(str::to_owned);
+    }
     match cause.downcast_ref::<TrainError>() {
         Some(TrainError::OutOfTime { .. }) => Some("raise `budget_seconds` in [train] of the task".to_owned()),
         Some(TrainError::Monotone { .. }) => Some("add `boosting` to `learners`, or remove `monotone`".to_owned()),
+        _ => None,
+    }
+}
+
+fn transaction_hint(error: &TransactionError) -> Option<&'static str> {
+    match error {
+        TransactionError::Table(error) => data_hint(error),
+        TransactionError::MixedDates { .. } => Some("export the log with one way of writing dates, best `2026-01-31`"),
+        TransactionError::AmbiguousDates { .. } => Some("`--date-format dd/mm/yyyy` or `--date-format mm/dd/yyyy`"),
+        TransactionError::Ambiguous { .. } => {
+            Some("a log has a customer, a date and an amount in every row; an amount is price times quantity")
+        }
+        TransactionError::EndsBefore { .. } => Some("take a newer log, or a date at most 31 days after its end"),
+        TransactionError::NobodyYet { .. } => Some("take a later `--observe-at`, or fewer `--origins`"),
+        TransactionError::Cell { .. } => Some("correct the cell, or leave it empty: such rows are counted and left out"),
         _ => None,
     }
 }

@@ -49,7 +49,8 @@ pub(crate) struct ScoreWriter {
     sink: Sink,
 }
 
-enum Sink {
+/// Where a table goes, chosen by the ending of its path.
+pub(crate) enum Sink {
     Stdout,
     Csv(File, WholeFile),
     Parquet(Box<ArrowWriter<File>>, WholeFile),
@@ -104,23 +105,12 @@ impl ScoreWriter {
         let mut csv = csv::Writer::from_writer(Vec::new());
         lines(&mut csv).context("cannot write CSV")?;
         let bytes = csv.into_inner().context("cannot write CSV")?;
-        match &mut self.sink {
-            Sink::Stdout => write_stdout(&bytes),
-            Sink::Csv(file, _) => file.write_all(&bytes).with_context(|| attempt(&self.path)),
-            Sink::Parquet(..) => Ok(()),
-        }
+        self.sink.write_text(&bytes, &self.path)
     }
 
     /// Completes the result and puts it in its place.
     pub(crate) fn finish(self) -> Result<()> {
-        match self.sink {
-            Sink::Stdout => Ok(()),
-            Sink::Csv(_, whole) => whole.commit(),
-            Sink::Parquet(writer, whole) => {
-                writer.close().with_context(|| attempt(&self.path))?;
-                whole.commit()
-            }
-        }
+        self.sink.finish(&self.path)
     }
 }
 
@@ -129,7 +119,29 @@ fn attempt(path: &Path) -> String {
 }
 
 impl Sink {
-    fn create(path: &Path, schema: &Schema) -> Result<Self> {
+    /// Writes lines of CSV; a Parquet file has none.
+    pub(crate) fn write_text(&mut self, bytes: &[u8], path: &Path) -> Result<()> {
+        match self {
+            Self::Stdout => write_stdout(bytes),
+            Self::Csv(file, _) => file.write_all(bytes).with_context(|| attempt(path)),
+            Self::Parquet(..) => Ok(()),
+        }
+    }
+
+    /// Completes the file and puts it in its place.
+    pub(crate) fn finish(self, path: &Path) -> Result<()> {
+        match self {
+            Self::Stdout => Ok(()),
+            Self::Csv(_, whole) => whole.commit(),
+            Self::Parquet(writer, whole) => {
+                writer.close().with_context(|| attempt(path))?;
+                whole.commit()
+            }
+        }
+    }
+
+    /// Begins the file at `path`: Parquet for `.parquet` and `.pq`, CSV for `.csv` and for devices; `-` is CSV on standard output.
+    pub(crate) fn create(path: &Path, schema: &Schema) -> Result<Self> {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
         }
@@ -146,7 +158,7 @@ impl Sink {
             "csv" => Self::csv(path),
             _ if is_device => Self::csv(path),
             _ => {
-                let message = format!("`--output {}` ends in neither `.csv` nor `.parquet`", path.display());
+                let message = format!("`{}` ends in neither `.csv` nor `.parquet`", path.display());
                 Err(Complaint::usage(message).hint("the ending chooses the format; `-` is CSV on standard output").into())
             }
         }

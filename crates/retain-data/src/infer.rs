@@ -8,8 +8,8 @@ use crate::task::ColumnHint;
 
 /// The other cells are rejected, so that a few slips do not turn a number into a category of thousands.
 const KIND_SHARE: f64 = 0.95;
-/// The learners tell this many categories apart.
-const MAX_CATEGORIES: usize = 254;
+/// Boosting makes good use of this many categories; more would make models large, since their questions name categories.
+const MAX_CATEGORIES: usize = 1024;
 const MIN_CATEGORY_ROWS: usize = 10;
 const MIN_CATEGORY_ROWS_SMALL: usize = 2;
 const SMALL_TABLE_ROWS: usize = 1000;

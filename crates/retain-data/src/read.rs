@@ -180,6 +180,7 @@ fn check_named_columns(source: &TableSource, task: &Task) -> Result<(), DataErro
     named.extend(roles.duration.iter().map(|duration| one("duration", &duration.column)));
     named.extend(optional.iter().filter_map(|(key, name)| name.as_ref().map(|name| one(key, name))));
     named.extend(roles.exclude.iter().map(|name| one("exclude", name)));
+    named.extend(roles.allow.iter().map(|name| one("allow", name)));
     named.extend(task.columns.keys().map(|name| (format!("`[columns.{name}]` of the task"), name.clone())));
     match named.into_iter().find(|(_, name)| !known.contains(name.as_str())) {
         None => Ok(()),
@@ -390,16 +391,6 @@ fn describe_features(training: &mut Training) {
             spec.typical = median(&present);
         } else {
             spec.typical = most_frequent(&present, spec);
-        }
-        if spec.kind == ColumnKind::Date {
-            let n_later = present.partition_point(|&days| days < 0.0);
-            if n_later > 0 {
-                let message = format!(
-                    "column `{}` has dates after the observation in {n_later} rows: it may know what happened later",
-                    spec.name
-                );
-                training.report.warnings.push(Warning::new("dates_after_observation", message));
-            }
         }
     }
 }

@@ -67,6 +67,8 @@ pub struct TableRoles {
     pub group: Option<String>,
     /// Columns that are never used.
     pub exclude: Vec<String>,
+    /// Columns that are known in time although they look like leaks.
+    pub allow: Vec<String>,
 }
 
 /// What the task says about one column.
@@ -236,6 +238,7 @@ fn read_roles(table: &Section<'_>, kind: TaskKind) -> Result<TableRoles, TaskErr
         "duration_unit",
         "past",
         "exclude",
+        "allow",
     ];
     table.check_keys(&known)?;
     check_kind_keys(table, kind)?;
@@ -248,8 +251,10 @@ fn read_roles(table: &Section<'_>, kind: TaskKind) -> Result<TableRoles, TaskErr
         observed_at: table.text("observed_at")?,
         group: table.text("group")?,
         exclude: table.texts("exclude")?.unwrap_or_default(),
+        allow: table.texts("allow")?.unwrap_or_default(),
     };
     check_roles(table, &roles)?;
+    check_allowed(table, &roles)?;
     Ok(roles)
 }
 
@@ -324,6 +329,15 @@ fn check_roles(table: &Section<'_>, roles: &TableRoles) -> Result<(), TaskError>
         return Err(TaskError::Contradiction { line: table.line("past"), message });
     }
     Ok(())
+}
+
+/// Only what a model or its splits use can be allowed.
+fn check_allowed(table: &Section<'_>, roles: &TableRoles) -> Result<(), TaskError> {
+    let unused = |column: &&String| **column == roles.target || roles.exclude.contains(column);
+    let Some(column) = roles.allow.iter().find(unused) else { return Ok(()) };
+    let other = if *column == roles.target { "target" } else { "exclude" };
+    let message = format!("column `{column}` stands as `{other}` and as `allow` in [table]; it can be one of them only");
+    Err(TaskError::Contradiction { line: table.line("allow"), message })
 }
 
 fn read_columns(columns: Option<&Section<'_>>, roles: &TableRoles) -> Result<BTreeMap<String, ColumnHint>, TaskError> {

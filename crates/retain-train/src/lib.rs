@@ -6,6 +6,7 @@
 mod amount;
 mod blend;
 pub mod boosting;
+pub mod btyd;
 mod bundle;
 mod calibration;
 mod card;

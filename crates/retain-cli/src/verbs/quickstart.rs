@@ -21,6 +21,7 @@ use crate::interrupt;
 use crate::output::Output;
 use crate::sample_calls::{self, SAMPLE_CUSTOMER};
 use crate::tables;
+use crate::verbs::data::leakage;
 use crate::verbs::gate::judge_by_stored;
 use crate::verbs::models::publish_bundle;
 use crate::verbs::serve::{block_on, serve, start_log};
@@ -101,7 +102,8 @@ fn train_sample(arguments: &Arguments, global: &Global, output: Output) -> Resul
     let task = Task::parse(TASK).context("the built-in task is not usable")?;
     let task = task_with_seed(task, global.seed);
     let source = TableSource::from_bytes("telco_churn.csv", TABLE.to_vec()).context("the built-in table is not usable")?;
-    let training = read_training(&source, &task, output)?;
+    let mut training = read_training(&source, &task, output)?;
+    leakage::check(&mut training, &task, output)?;
     let trained = train(&task, &training, None, Start { at: started, prefer: Preference::Accurate }, output)?;
     output.text(&summary_text(&trained, None))?;
     interrupt::uninterrupted(|| {

@@ -1,16 +1,18 @@
 //! The `retain` process as its users meet it: what it prints, what it leaves behind, and the code it ends with.
 //!
 //! `tables` has the tables that training refuses, `bundles` the damaged models, `scoring` scores and explanations, `gate` the
-//! verdicts, `kinds` models of other kinds than churn, `training` reproducibility and places to write to, `registry` publishing and serving. `support` trains one small
-//! model that all of them share.
+//! verdicts, `kinds` models of other kinds than churn, `leakage` columns and rows that know the answer, `training` reproducibility and places to write to, `registry` publishing
+//! and serving, `transactions` tables made of logs. `support` trains one small model that all of them share.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that meets an error should fail")]
 
 mod bundles;
 mod gate;
 mod kinds;
+mod leakage;
 mod registry;
 mod scoring;
 mod support;
 mod tables;
 mod training;
+mod transactions;

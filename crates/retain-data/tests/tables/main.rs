@@ -6,6 +6,8 @@
 mod csv_table;
 /// What inference decides about columns.
 mod inference;
+/// What knows the answer, planted and in public tables.
+mod leakage;
 /// Parquet of every type that is read, and damaged files.
 mod parquet_table;
 /// Random bytes, mutated tables, round trips.
@@ -20,3 +22,5 @@ mod support;
 mod task_file;
 /// From table to dataset.
 mod training;
+/// Transaction logs.
+mod transactions;

@@ -144,22 +144,6 @@ fn without_observations_dates_count_to_the_latest_with_a_warning() {
 }
 
 #[test]
-fn dates_after_the_observation_are_pointed_out() {
-    let csv = table_with("last_call", |row| if row < 30 { "2026-05-01".into() } else { format!("2026-01-0{}", 1 + row % 9) });
-    let csv = csv.replace("usage", "seen");
-    let csv = csv.lines().enumerate().map(|(line, text)| {
-        let mut fields: Vec<&str> = text.split(',').collect();
-        if line > 0 {
-            fields[1] = "2026-02-01";
-        }
-        fields.join(",") + "\n"
-    });
-    let task = Task::parse(&task_text("observed_at = \"seen\"\nentity = \"id\"", "")).unwrap();
-    let training = read_training(&source(csv.collect::<String>()), &task).unwrap();
-    assert_contains(&warning(&training, "dates_after_observation"), &["`last_call`", "30 rows"]);
-}
-
-#[test]
 fn another_table_is_read_by_the_schema() {
     let training = train(&table_with("x", letters), "").unwrap();
     let schema = &training.dataset.schema;

@@ -5,6 +5,8 @@
 //! share the bin "other". Bytes lie in blocks of [`BLOCK_COLUMNS`] columns, row after row: one read of a row serves all columns
 //! of a block, and the histograms of a block fit into the first-level cache.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use retain_core::{ColumnKind, Monotone};
 use retain_data::Dataset;
@@ -29,18 +31,18 @@ const LANES: usize = 16;
 pub(super) type BlockRow = [u8; BLOCK_COLUMNS];
 
 /// The chosen rows of a dataset, binned; rows are numbered from 0 in their order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct BinnedTable {
     /// The columns that a tree can split, in feature order: those with at least two bins in use.
     pub(super) columns: Vec<BinnedColumn>,
     /// Number of rows.
     pub(super) n_rows: usize,
     /// Column `c` is byte `c % BLOCK_COLUMNS` of block `c / BLOCK_COLUMNS`; a block has one entry per row.
-    blocks: Vec<Vec<BlockRow>>,
+    blocks: Vec<Arc<Vec<BlockRow>>>,
 }
 
 /// One binned feature.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct BinnedColumn {
     /// Position of the feature in the schema.
     pub(super) feature_idx: u32,
@@ -51,7 +53,7 @@ pub(super) struct BinnedColumn {
 }
 
 /// What the value bins of a column mean.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum BinKind {
     /// Bin `b` holds `thresholds[b - 1] <= x < thresholds[b]`.
     Numbers {
@@ -62,6 +64,13 @@ pub(super) enum BinKind {
     Categories {
         /// Positions in the schema's list, most frequent first.
         positions: Vec<u32>,
+    },
+    /// Bin `b` holds the categories with `thresholds[b - 1] <= statistic < thresholds[b]`.
+    Statistic {
+        /// Strictly rising.
+        thresholds: Vec<f64>,
+        /// The statistic of each category of the schema, and last of those never seen.
+        statistics: Vec<f64>,
     },
 }
 
@@ -88,8 +97,15 @@ impl BinnedTable {
             .into_par_iter()
             .filter_map(|feature_idx| BinnedColumn::new(dataset, feature_idx, row_idxs))
             .collect();
-        let blocks = columns.chunks(BLOCK_COLUMNS).map(|columns| bin_rows(dataset, row_idxs, columns)).collect();
+        let blocks = columns.chunks(BLOCK_COLUMNS).map(|columns| Arc::new(bin_rows(dataset, row_idxs, columns))).collect();
         Self { columns, n_rows: row_idxs.len(), blocks }
+    }
+
+    /// Puts another column in the place of one; `bins` has a bin for each row.
+    pub(super) fn replace(&mut self, column: usize, with: BinnedColumn, bins: impl Iterator<Item = u8>) {
+        self.columns[column] = with;
+        let block = Arc::make_mut(&mut self.blocks[column / BLOCK_COLUMNS]);
+        block.iter_mut().zip(bins).for_each(|(row, bin)| row[column % BLOCK_COLUMNS] = bin);
     }
 
     /// The rows of a block of columns.
@@ -138,13 +154,17 @@ impl BinnedColumn {
                 }
                 Lookup::Categories { bin_of, missing }
             }
+            BinKind::Statistic { thresholds, statistics } => {
+                let bin = |statistic: &f64| thresholds.partition_point(|threshold| threshold <= statistic) as u8;
+                Lookup::Categories { bin_of: statistics.iter().map(bin).collect(), missing }
+            }
         }
     }
 
     /// Bins of values; the bin of this number is the one for missing values.
     pub(super) fn n_value_bins(&self) -> usize {
         match &self.kind {
-            BinKind::Numbers { thresholds } => thresholds.len() + 1,
+            BinKind::Numbers { thresholds } | BinKind::Statistic { thresholds, .. } => thresholds.len() + 1,
             BinKind::Categories { positions } => positions.len() + 1,
         }
     }
@@ -156,14 +176,17 @@ impl BinnedColumn {
 
     /// The question that a split into `left` and the other bins asks, and whether missing values go left.
     ///
-    /// `left` holds a number's bins from 0 up to a border, or categories without "other", and may hold missing.
+    /// `left` holds bins of numbers or statistics from 0 up to a border, or categories without "other", and may hold missing.
     pub(super) fn question(&self, left: &BinSet) -> (Test, bool) {
         let n_value_bins = self.n_value_bins();
+        let border = || (0..n_value_bins).filter(|&bin| left.contains(bin as u8)).count();
+        // Past the last threshold every present value is below: the question is whether there is one.
+        let threshold = |thresholds: &[f64]| thresholds.get(border().saturating_sub(1)).copied().unwrap_or(f64::INFINITY);
         let test = match &self.kind {
-            BinKind::Numbers { thresholds } => {
-                let border = (0..n_value_bins).filter(|&bin| left.contains(bin as u8)).count();
-                // Past the last threshold every present value is below: the question is whether there is one.
-                Test::Below(thresholds.get(border.saturating_sub(1)).copied().unwrap_or(f64::INFINITY))
+            BinKind::Numbers { thresholds } => Test::Below(threshold(thresholds)),
+            BinKind::Statistic { thresholds, statistics } => {
+                let threshold = threshold(thresholds);
+                Test::OneOf(statistics.iter().zip(0..).filter(|(x, _)| **x < threshold).map(|(_, category)| category).collect())
             }
             BinKind::Categories { positions } => {
                 let mut chosen: Vec<u32> =
@@ -256,19 +279,19 @@ fn frequent_categories(values: impl Iterator<Item = f64>, n_categories: usize) -
 
 /// Thresholds that cut the numbers into at most `max_bins` bins of about equal size; a value as frequent as a whole bin stands
 /// alone, and with no more distinct values than bins each has its own.
-fn quantile_thresholds(mut values: Vec<f64>, max_bins: usize) -> Vec<f64> {
+pub(super) fn quantile_thresholds(mut values: Vec<f64>, max_bins: usize) -> Vec<f64> {
     values.retain(|value| !value.is_nan());
     values.sort_unstable_by(f64::total_cmp);
-    let distinct: Vec<&[f64]> = values.chunk_by(|a, b| a == b).collect();
-    let every_one = distinct.len() <= max_bins;
+    let every_one = values.chunk_by(|a, b| a == b).take(max_bins + 1).count() <= max_bins;
+    let mut distinct = values.chunk_by(|a, b| a == b).peekable();
     let (mut thresholds, mut rows_left, mut rows_in_bin) = (Vec::new(), values.len(), 0);
-    for pair in distinct.windows(2) {
-        rows_in_bin += pair[0].len();
+    while let (Some(low), Some(high)) = (distinct.next(), distinct.peek()) {
+        rows_in_bin += low.len();
         let bins_left = max_bins - thresholds.len();
         let fair_share = rows_left.div_ceil(bins_left);
-        let next_is_heavy = pair[1].len() >= fair_share;
+        let next_is_heavy = high.len() >= fair_share;
         if every_one || (bins_left > 1 && (rows_in_bin >= fair_share || next_is_heavy)) {
-            thresholds.push(halfway(pair[0][0], pair[1][0]));
+            thresholds.push(halfway(low[0], high[0]));
             rows_left -= rows_in_bin;
             rows_in_bin = 0;
         }

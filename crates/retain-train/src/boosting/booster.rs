@@ -10,6 +10,7 @@ use super::grow::{GrownNode, GrownTree, grow};
 use super::histogram::{Derived, FixedPoint, Pair};
 use super::params::BoostingParams;
 use super::refit::refit_to_quantile;
+use super::symmetric::{Sample, grow_symmetric};
 use crate::learner::Loss;
 
 /// Rows of the table that a thread takes at a time.
@@ -41,6 +42,8 @@ impl Task<'_> {
 #[derive(Debug)]
 pub(super) struct Booster<'a> {
     task: Task<'a>,
+    /// The table with categories read as statistics, in several orders of the rows that trees take by turns; none: as it is.
+    statistics: Vec<BinnedTable>,
     /// Rows that train, rising.
     train: Vec<u32>,
     /// Rows whose margins are kept up to date and that teach nothing, rising.
@@ -49,6 +52,8 @@ pub(super) struct Booster<'a> {
     margins: Vec<f64>,
     /// The derivatives of every row of the table that the current tree is grown on.
     pairs: Vec<Pair>,
+    /// Whether all leaves of a level ask the same question.
+    symmetric: bool,
     rng: Xoshiro256PlusPlus,
     model: MarginModel,
 }
@@ -58,35 +63,71 @@ impl<'a> Booster<'a> {
     pub(super) fn new(
         task: Task<'a>,
         (model, margins): (MarginModel, Vec<f64>),
+        statistics: Vec<BinnedTable>,
         train: Vec<u32>,
         watched: Vec<u32>,
         seed: u64,
     ) -> Self {
         let pairs = vec![Pair::default(); task.table.n_rows];
-        Self { task, train, watched, margins, pairs, rng: Xoshiro256PlusPlus::seed_from_u64(seed), model }
+        // A question to all leaves cannot keep an order in each: trees grown leaf by leaf do.
+        let symmetric = task.params.symmetric && task.table.columns.iter().all(|column| column.monotone.is_none());
+        let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Self { task, statistics, train, watched, margins, pairs, symmetric, rng, model }
     }
 
     /// Adds one tree. Where no split is worth it the tree is a leaf of 0, so that rounds and trees stay the same number.
     pub(super) fn step(&mut self) {
-        let Task { table, params, loss, .. } = self.task;
+        let statistics = std::mem::take(&mut self.statistics);
+        let by_turns = self.model.trees.len() % statistics.len().max(1);
+        let task = Task { table: statistics.get(by_turns).unwrap_or(self.task.table), ..self.task };
+        let columns = sample_columns(&mut self.rng, task.table.columns.len(), task.params.column_share);
+        if self.symmetric {
+            self.step_level_by_level(&task, &columns);
+        } else {
+            self.step_leaf_by_leaf(&task, &columns);
+        }
+        self.statistics = statistics;
+    }
+
+    fn step_leaf_by_leaf(&mut self, task: &Task, columns: &[usize]) {
+        let Task { table, params, loss, .. } = *task;
         let samples = params.row_share < 1.0;
         let (inside, outside) = if samples {
             sample_rows(&mut self.rng, &self.train, params.row_share)
         } else {
             (std::mem::take(&mut self.train), Vec::new())
         };
-        let columns = sample_columns(&mut self.rng, table.columns.len(), params.column_share);
         let fixed = self.derive(&inside);
         let derived = Derived { pairs: &self.pairs, fixed };
-        let mut grown = grow(table, params, derived, loss.step_bounds(), inside, &columns);
-        if let Loss::Quantile { level } = loss {
-            refit_to_quantile(&mut grown, &self.task, &self.margins, level);
-        }
-        let covers = self.apply(&grown, &outside);
-        self.model.trees.push(compile(table, &grown, covers));
+        let grown = grow(table, params, derived, loss.step_bounds(), inside, columns);
+        let rows = self.add(task, grown, &outside);
         if !samples {
-            self.train = rising(grown.rows, table.n_rows);
+            self.train = rising(rows, table.n_rows);
         }
+    }
+
+    /// Draws rows that find the questions; the values of the leaves come from all.
+    fn step_level_by_level(&mut self, task: &Task, columns: &[usize]) {
+        let Task { params, .. } = *task;
+        let learning = self.model.trees.len() as f64 * params.learning_rate;
+        let (inside, _) = sample_rows(&mut self.rng, &self.train, params.row_share);
+        let train = std::mem::take(&mut self.train);
+        let fixed = self.derive(&train);
+        let derived = Derived { pairs: &self.pairs, fixed };
+        let sample = Sample { inside, train: &train, columns, noise_left: noise_left(train.len(), learning) };
+        let grown = grow_symmetric(task, derived, sample, &mut self.rng);
+        self.add(task, grown, &[]);
+        self.train = train;
+    }
+
+    /// Adds a tree to the margins and to the model, and gives back the rows it was grown on; `outside` are other rows that train.
+    fn add(&mut self, task: &Task, mut grown: GrownTree, outside: &[u32]) -> Vec<u32> {
+        if let Loss::Quantile { level } = task.loss {
+            refit_to_quantile(&mut grown, task, &self.margins, level);
+        }
+        let covers = self.apply(task.table, &grown, outside);
+        self.model.trees.push(compile(task.table, &grown, covers));
+        grown.rows
     }
 
     /// Takes the derivatives of these rows at their margins.
@@ -108,8 +149,8 @@ impl<'a> Booster<'a> {
     }
 
     /// Adds the tree to the margins and returns how many training rows passed each node.
-    fn apply(&mut self, grown: &GrownTree, outside: &[u32]) -> Vec<u64> {
-        let Self { task: Task { table, .. }, margins, watched, .. } = self;
+    fn apply(&mut self, table: &BinnedTable, grown: &GrownTree, outside: &[u32]) -> Vec<u64> {
+        let Self { margins, watched, .. } = self;
         let add = |(from, margins): (usize, &mut [f64])| {
             let mut passed = vec![0; grown.nodes.len()];
             for (position, rows, value) in grown.leaves() {
@@ -171,6 +212,13 @@ impl<'a> Booster<'a> {
     pub(super) fn margins(&self) -> &[f64] {
         &self.margins
     }
+}
+
+/// The share of the noise on scores that is left after so much learning (rounds × learning rate): about one until learning comes
+/// near the logarithm of the number of rows, then falling like its exponential.
+fn noise_left(n_rows: usize, learning: f64) -> f64 {
+    let left = n_rows as f64 * libm::exp(-learning);
+    left / (1.0 + left)
 }
 
 /// Distinct rows of a table, put in rising order where they are: a tree has mixed them, and a copy would cost memory.

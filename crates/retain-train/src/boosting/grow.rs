@@ -12,9 +12,9 @@ use super::split::{Bounds, Parent, Side, Split, best_split};
 
 /// Histograms are kept for subtraction as long as those of all leaves fit into so many bytes; past that each is built, read and
 /// forgotten.
-const MAX_HISTOGRAM_BYTES: usize = 256 << 20;
+pub(super) const MAX_HISTOGRAM_BYTES: usize = 256 << 20;
 /// Below so many cells to search, spreading them over threads costs more than it saves.
-const MIN_PARALLEL_BYTES: usize = 1 << 16;
+pub(super) const MIN_PARALLEL_BYTES: usize = 1 << 16;
 
 /// A tree that asks for bins.
 #[derive(Debug)]

@@ -341,7 +341,9 @@ mod tests {
         let pairs: Vec<Pair> = (0..1000).map(|row| [(row as f32 * 0.37).sin(), 0.25 / (1.0 + row as f32)]).collect();
         let fixed = FixedPoint::new(1000, [1.0, 0.25]);
         let mut total = Cell::default();
-        pairs.iter().for_each(|&pair| total.add(fixed.cell(fixed.packed(pair))));
+        for &pair in &pairs {
+            total.add(fixed.cell(fixed.packed(pair)));
+        }
         let sums = fixed.sums(total);
         let expected: [f64; 2] = [0, 1].map(|k| pairs.iter().map(|pair| f64::from(pair[k])).sum());
         assert_eq!(sums.n_rows, 1000);

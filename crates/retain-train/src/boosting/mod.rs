@@ -1,14 +1,14 @@
-//! Gradient boosting of our own: histogram trees grown leaf by leaf on any of the losses.
+//! Gradient boosting of our own: histogram trees, grown leaf by leaf or level by level, on any of the losses.
 //!
 //! [`Boosting`] is the learner. A fit bins the table once (`bins`), finds the number of rounds by the loss of rows held out
-//! (`rounds`), and runs them (`booster`): each round draws rows and columns and grows a tree (`grow`, `partition`) from histograms
-//! of derivatives (`histogram`, `loss`) by the best splits of its columns (`split`). Randomness comes from the seed alone and
+//! (`rounds`), and runs them (`booster`): each round draws rows and columns and grows a tree (`grow`, `symmetric`, `partition`) from histograms
+//! of derivatives (`histogram`, `loss`) by the best splits of its columns (`split`). Categories are told apart by sets or by their mean target (`target_statistics`). Randomness comes from the seed alone and
 //! derivatives are added as whole numbers, so the number of threads does not change a bit. Scoring and explaining are elsewhere, in
 //! `retain-score`.
 //!
 //! # Source
 //! Friedman (2001); second-order trees: Chen and Guestrin (2016); histograms, leaf-wise growth and category sets: Ke et al.
-//! (2017).
+//! (2017); symmetric trees and ordered target statistics: Prokhorenkova et al. (2018).
 
 mod bins;
 mod booster;
@@ -20,6 +20,8 @@ mod partition;
 mod refit;
 mod rounds;
 mod split;
+mod symmetric;
+mod target_statistics;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests;
@@ -36,6 +38,7 @@ use bins::BinnedTable;
 use booster::{Booster, Task};
 use params::{BoostingParams, RoundsPlan};
 use rounds::{best_rounds, inner_splits};
+use target_statistics::{StatisticRows, with_statistics};
 
 /// Rounds, times the learning rate, where the rows are too few to hold some out.
 const UNJUDGED_LEARNING: f64 = 2.0;
@@ -43,7 +46,9 @@ const UNJUDGED_LEARNING: f64 = 2.0;
 /// The learner `boosting`.
 ///
 /// A configuration has `learning_rate`, `leaves`, `depth`, `min_leaf_rows`, `min_hessian`, `l2`, `columns` and `rows` (shares
-/// drawn for each tree), `base_alpha` (start from the margin of a logistic regression with this penalty instead of a constant,
+/// drawn for each tree), `symmetric` (1: all leaves of a level ask the same question, up to `depth` 8, `l2` counts rows, and
+/// `leaves`, `min_leaf_rows` and `min_hessian` mean nothing), `noise` (on the scores of symmetric trees), `prior_rows` (tell
+/// categories apart by their mean target, drawn to that of all rows as by so many rows), `base_alpha` (start from the margin of a logistic regression with this penalty instead of a constant,
 /// where the loss is logistic and rows have no weights) and `rounds`; without `rounds` the fit finds their number on rows it
 /// holds out.
 ///
@@ -65,8 +70,8 @@ impl Learner for Boosting {
         true
     }
 
-    fn configurations(&self, dataset: &Dataset, _loss: Loss) -> Vec<Configuration> {
-        params::configurations(dataset)
+    fn configurations(&self, dataset: &Dataset, loss: Loss) -> Vec<Configuration> {
+        params::configurations(dataset, loss)
     }
 
     fn fit(
@@ -166,7 +171,11 @@ impl Fit<'_> {
         let Self { table, targets, weights, .. } = self;
         let task = Task { table, targets, weights: weights.as_deref(), params, loss: self.context.loss };
         let start = self.start(&task, &train)?;
-        Ok(Booster::new(task, start, train, watched, seed))
+        let statistics = params.prior_rows.map(|prior_rows| {
+            let Self { dataset, row_idxs, .. } = *self;
+            with_statistics(&StatisticRows { dataset, row_idxs, task: &task, train: &train, prior_rows }, seed)
+        });
+        Ok(Booster::new(task, start, statistics.unwrap_or_default(), train, watched, seed))
     }
 
     /// The model before the first tree, learned from the rows that train, and the margins it gives all rows.

@@ -29,9 +29,9 @@ pub(super) fn partition(rows: &mut [u32], scratch: &mut [u32], goes_left: impl F
         to_right.iter_mut().zip(right.iter().rev()).for_each(|(to, &row)| *to = row);
     };
     if moves.len() > 1 {
-        moves.into_par_iter().for_each(copy)
+        moves.into_par_iter().for_each(copy);
     } else {
-        moves.into_iter().for_each(copy)
+        moves.into_iter().for_each(copy);
     }
     all_left
 }
@@ -57,7 +57,7 @@ mod tests {
     fn both_sides_keep_their_order() {
         for n_rows in [0, 1, 2, 1000, 3 * ROWS_PER_TASK + 5] {
             for divisor in [1, 2, 7, u32::MAX] {
-                let goes_left = |row: u32| row % divisor == 0;
+                let goes_left = |row: u32| row.is_multiple_of(divisor);
                 let given: Vec<u32> = (0..n_rows as u32).map(|row| row.wrapping_mul(2_654_435_761)).collect();
                 let (mut rows, mut scratch) = (given.clone(), vec![0; n_rows]);
                 let n_left = partition(&mut rows, &mut scratch, goes_left);

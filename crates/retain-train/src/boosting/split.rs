@@ -101,7 +101,7 @@ pub(super) fn best_split(column: &BinnedColumn, histogram: &[Sums], parent: &Par
     let stay = saved(&parent.sums, best_value(&parent.sums, limits.l2, &parent.bounds), limits.l2);
     let search = Search { histogram, parent, limits, monotone: column.monotone, stay };
     match &column.kind {
-        BinKind::Numbers { .. } => search.numbers(column.n_value_bins()),
+        BinKind::Numbers { .. } | BinKind::Statistic { .. } => search.numbers(column.n_value_bins()),
         BinKind::Categories { .. } => search.categories(column.n_value_bins()),
     }
 }

@@ -169,6 +169,8 @@ fn base_rate(target: &Array1<bool>) -> Solution {
 
 #[cfg(test)]
 mod tests {
+    use retain_core::Monotone;
+
     use super::*;
     use crate::learners::rows::tests::example;
 

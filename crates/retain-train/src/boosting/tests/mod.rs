@@ -2,6 +2,7 @@
 
 mod losses;
 mod quality;
+mod symmetric;
 mod weights;
 
 use proptest::prelude::*;
@@ -109,7 +110,7 @@ fn the_model_scores_training_rows_as_the_booster_did() {
     let table = BinnedTable::new(&data, &all_rows(&data));
     let task = Task { table: &table, targets: &data.target, weights: None, params: &params, loss: Loss::Logistic };
     let start = (MarginModel { intercept: 0.3, ..MarginModel::default() }, vec![0.3; 1500]);
-    let mut booster = Booster::new(task, start, (0..1000).collect(), (1000..1500).collect(), 5);
+    let mut booster = Booster::new(task, start, Vec::new(), (0..1000).collect(), (1000..1500).collect(), 5);
     (0..60).for_each(|_| booster.step());
     let running = booster.margins().to_vec();
     let model = booster.into_model(60);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::Args;
 use retain_core::ColumnKind;
 use retain_data::{ColumnRole, ColumnSummary, Dataset, TableReport};
 use serde_json::{Value, json};
@@ -13,14 +13,8 @@ use crate::input::{open_table, read_task, read_training};
 use crate::output::Output;
 use crate::tables;
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// The columns of a table, their inferred kinds, and what is odd about them
-    Profile(ProfileArguments),
-}
-
 #[derive(Debug, Args)]
-pub(crate) struct ProfileArguments {
+pub(crate) struct Arguments {
     /// The task file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -29,8 +23,7 @@ pub(crate) struct ProfileArguments {
     data: PathBuf,
 }
 
-pub(crate) fn run(command: &Command, output: Output) -> Result<Exit> {
-    let Command::Profile(arguments) = command;
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
     let task = read_task(&arguments.config)?;
     let source = open_table(&arguments.data)?;
     let training = read_training(&source, &task, output)?;
