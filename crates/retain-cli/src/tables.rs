@@ -1,7 +1,8 @@
 //! Tables as text: aligned columns without lines or colours, the same on a terminal and in a pipe.
 
 use comfy_table::{CellAlignment, Table, presets};
-use retain_eval::{CalibrationBin, Evaluation, Measured, OutcomeKind};
+use retain_eval::{CalibrationBin, Measured, OutcomeKind};
+use retain_train::Measurement;
 
 /// A table with these headings; columns from `first_number` on are aligned to the right.
 pub(crate) fn table(headings: &[&str], first_number: usize) -> Table {
@@ -50,19 +51,11 @@ pub(crate) fn positive_word(kind: OutcomeKind) -> &'static str {
     }
 }
 
-/// What the trivial baseline is called.
-pub(crate) fn baseline_word(kind: OutcomeKind) -> &'static str {
-    match kind {
-        OutcomeKind::Binary => "base rate",
-        OutcomeKind::Value => "mean amount",
-        OutcomeKind::Survival => "Kaplan-Meier",
-    }
-}
-
-/// Every metric of a model with its interval, beside the same prediction for everybody.
-pub(crate) fn metrics(evaluation: &Evaluation, baseline: &Evaluation) -> String {
+/// Every metric of a model with its interval, beside what one would say without it.
+pub(crate) fn metrics(measurement: &Measurement) -> String {
+    let Measurement { evaluation, baseline, baseline_is, .. } = measurement;
     let heading = format!("{:.0} % interval", 100.0 * evaluation.confidence);
-    let mut table = table(&["metric", "model", &heading, baseline_word(evaluation.kind)], 1);
+    let mut table = table(&["metric", "model", &heading, baseline_is], 1);
     for m in &evaluation.metrics {
         table.add_row([m.metric.name().to_owned(), number(m.value), bounds(m.low, m.high), value(baseline.get(m.metric))]);
     }

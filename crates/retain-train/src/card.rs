@@ -17,6 +17,9 @@ pub(crate) fn model_card(manifest: &Manifest, parts: &BundleParts<'_>) -> String
     use_and_label(&mut card, manifest);
     data(&mut card, manifest, parts);
     measurement(&mut card, "Quality", &parts.metrics.validation);
+    for head in &parts.metrics.heads {
+        measurement(&mut card, &format!("Quality of the chance that {}", head.answer), &head.measurement);
+    }
     if let Some(test) = &parts.metrics.test {
         measurement(&mut card, "Quality on the test table", test);
     }
@@ -59,11 +62,35 @@ fn use_and_label(card: &mut String, manifest: &Manifest) {
     put!(card, "## Intended use\n");
     put!(
         card,
-        "Ranking customers by their risk and stating how large it is, so that people or rules decide whom to contact. Not for \
-        credit, employment, insurance or prices; and a high risk does not say that contacting the customer will help.\n"
+        "Ranking customers by {} and stating how large it is, so that people or rules decide whom to contact. Not for \
+        credit, employment, insurance or prices; and a high {} does not say that contacting the customer will help.\n",
+        if manifest.kind.is_amount() { "what they will bring or do" } else { "their risk" },
+        if manifest.kind.is_amount() { "expectation" } else { "risk" }
     );
     put!(card, "## Label\n");
     put!(card, "> {}\n", manifest.definition.replace('\n', "\n> "));
+    if manifest.kind.is_amount() {
+        amount(card, manifest);
+    }
+}
+
+/// What the numbers of an amount mean.
+fn amount(card: &mut String, manifest: &Manifest) {
+    let unit = manifest.currency.as_ref().map_or_else(String::new, |currency| format!(" in {currency}"));
+    put!(
+        card,
+        "The amount{unit} is what came within {} days{}. It is not discounted, and costs count where the column counts them. The expected \
+        amount is a mean: few customers come to just that. Its limits hold 90 % of the amounts of customers with about that \
+        expectation, as they did on rows that no fit had seen.\n",
+        manifest.horizon_days,
+        lead(manifest)
+    );
+    put!(
+        card,
+        "Candidates were ranked by the mean of Spearman's rank correlation and the normalised Gini coefficient: with rows by falling \
+        expectation and `cum_i` the share of the total that the first `i` of `n` rows bring, `2 · Σ (cum_{{i−1}} + cum_i) / 2 / n − 1`, \
+        divided by the same of the perfect order. Totals were then made right at every size of the expectation on rows not seen.\n"
+    );
 }
 
 fn data(card: &mut String, manifest: &Manifest, parts: &BundleParts<'_>) {
@@ -114,7 +141,7 @@ fn measurement(card: &mut String, title: &str, measurement: &Measurement) {
         100.0 * evaluation.confidence,
         evaluation.resamples
     );
-    put!(card, "| metric | model | {} |\n|---|---|---|", words.baseline);
+    put!(card, "| metric | model | {} |\n|---|---|---|", measurement.baseline_is);
     for measured in &evaluation.metrics {
         put!(
             card,
@@ -164,7 +191,6 @@ fn thresholds(card: &mut String, rows: &[ThresholdRow]) {
 /// What things are called where outcomes are of a kind.
 struct Words {
     positive: &'static str,
-    baseline: &'static str,
     observed: &'static str,
     /// The metrics of the leaderboard, with their headings.
     leaderboard: [(Metric, &'static str); 2],
@@ -172,20 +198,16 @@ struct Words {
 
 impl Words {
     fn of(kind: OutcomeKind) -> Self {
-        let words = |positive, baseline, observed, leaderboard| Self { positive, baseline, observed, leaderboard };
+        let words = |positive, observed, leaderboard| Self { positive, observed, leaderboard };
         match kind {
             OutcomeKind::Binary => {
-                words("positive", "base rate", "observed rate", [(Metric::RocAuc, "ROC AUC"), (Metric::LogLoss, "log loss")])
+                words("positive", "observed rate", [(Metric::RocAuc, "ROC AUC"), (Metric::LogLoss, "log loss")])
             }
-            OutcomeKind::Value => words(
-                "above 0",
-                "mean amount",
-                "mean amount",
-                [(Metric::NormalizedGini, "normalized Gini"), (Metric::Spearman, "Spearman")],
-            ),
+            OutcomeKind::Value => {
+                words("above 0", "mean amount", [(Metric::NormalizedGini, "normalized Gini"), (Metric::Spearman, "Spearman")])
+            }
             OutcomeKind::Survival => words(
                 "seen to leave",
-                "Kaplan-Meier",
                 "left by the horizon",
                 [(Metric::UnoC, "Uno's C"), (Metric::IntegratedBrier, "integrated Brier")],
             ),

@@ -135,7 +135,7 @@ impl Measurement {
     /// # Errors
     /// [`EvalError`] when `base_rate` is not a probability, or not a number.
     pub fn new(measured_on: &str, labelled: &Labelled, base_rate: f64, options: &BootstrapOptions) -> Result<Self, EvalError> {
-        let baseline_is = if labelled.kind() == OutcomeKind::Value { "mean".to_owned() } else { self::base_rate() };
+        let baseline_is = if labelled.kind() == OutcomeKind::Value { "mean amount".to_owned() } else { self::base_rate() };
         Ok(Self::beside(measured_on, labelled, (&baseline_is, &labelled.with_constant(&[base_rate])?), options))
     }
 

@@ -47,9 +47,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
 
 fn text(bundle: &Bundle, table: &str, measurement: &Measurement, occurrence: Option<&Measurement>) -> String {
     let evaluation = &measurement.evaluation;
-    let of_amounts = occurrence.map_or_else(String::new, |occurrence| {
-        format!("\n\nchance of any amount\n\n{}", tables::metrics(&occurrence.evaluation, &occurrence.baseline))
-    });
+    let of_amounts =
+        occurrence.map_or_else(String::new, |occurrence| format!("\n\nchance of any amount\n\n{}", tables::metrics(occurrence)));
     format!(
         "{} on {table}: {} rows, {} customers, {} {} ({:.2} %)\n\n{}{of_amounts}\n\ncalibration\n\n{}",
         bundle.manifest.address(),
@@ -58,7 +57,7 @@ fn text(bundle: &Bundle, table: &str, measurement: &Measurement, occurrence: Opt
         evaluation.n_positives,
         tables::positive_word(evaluation.kind),
         100.0 * evaluation.n_positives as f64 / evaluation.n_rows as f64,
-        tables::metrics(evaluation, &measurement.baseline),
+        tables::metrics(measurement),
         tables::calibration(&measurement.calibration_table, evaluation.kind)
     )
 }

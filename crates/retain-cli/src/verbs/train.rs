@@ -181,7 +181,7 @@ pub(crate) fn summary_text(trained: &Trained, out: Option<&Path>) -> String {
     let (manifest, metrics) = (&trained.bundle.manifest, &trained.metrics);
     let validation = &metrics.validation;
     let test = metrics.test.as_ref().map_or_else(String::new, |test| {
-        let numbers = tables::metrics(&test.evaluation, &test.baseline);
+        let numbers = tables::metrics(test);
         format!("\n{}, {} rows:\n\n{numbers}\n", test.measured_on, test.evaluation.n_rows)
     });
     let place = out.map_or_else(String::new, |out| format!("bundle: {}\n", out.display()));
@@ -202,7 +202,7 @@ fn why(metrics: &MetricsFile) -> &'static str {
     match metrics.validation.evaluation.kind {
         _ if !is_first => "simplest that cannot be told apart",
         OutcomeKind::Binary => "least log loss",
-        OutcomeKind::Value => "least loss",
+        OutcomeKind::Value => "best order of customers",
         OutcomeKind::Survival => "least log loss of leaving in a period",
     }
 }
@@ -224,19 +224,16 @@ fn leaderboard(metrics: &MetricsFile) -> String {
         table.add_row(std::iter::once(row.learner.clone()).chain(values(&row.evaluation)));
         table.add_row(std::iter::once(mark.to_owned()).chain(intervals(&row.evaluation)));
     }
-    table.add_row(std::iter::once(tables::baseline_word(kind).to_owned()).chain(values(&metrics.validation.baseline)));
+    table.add_row(std::iter::once(metrics.validation.baseline_is.clone()).chain(values(&metrics.validation.baseline)));
     let confidence = 100.0 * metrics.validation.evaluation.confidence;
     let is_tied = metrics.leaderboard.iter().any(|row| row.is_tied && !row.is_winner);
     let tied_by = match kind {
-        OutcomeKind::Binary => "log loss",
-        OutcomeKind::Value => "loss",
-        OutcomeKind::Survival => "integrated Brier score",
+        OutcomeKind::Binary => "its log loss",
+        OutcomeKind::Value => "normalized Gini and Spearman",
+        OutcomeKind::Survival => "its integrated Brier score",
     };
-    let legend = if is_tied {
-        format!("\n\ntied: the paired interval of its {tied_by} leaves open which is better")
-    } else {
-        String::new()
-    };
+    let legend =
+        if is_tied { format!("\n\ntied: the paired interval of {tied_by} leaves open which is better") } else { String::new() };
     format!("leaderboard, {confidence:.0} % intervals\n\n{}{legend}", tables::render(&table))
 }
 

@@ -40,7 +40,9 @@ impl Decline {
         let Some(past) = &dataset.past else { return Ok(None) };
         let rows: Vec<usize> = (0..dataset.n_rows()).filter(|&row| past[row] > 0.0).collect();
         let label = |&row: &usize| f64::from(u8::from(dataset.target[row] <= DECLINE_TO * past[row]));
-        let table = Dataset { target: rows.iter().map(label).collect(), ..dataset.subset(&rows) };
+        let mut table = Dataset { target: rows.iter().map(label).collect(), ..dataset.subset(&rows) };
+        // What makes an amount rise says nothing of the direction of its fall.
+        table.schema.features.iter_mut().for_each(|feature| feature.monotone = None);
         let plan = restricted(plan, &rows, &table.target);
         let n_declines = table.n_positives();
         if n_declines.min(rows.len() - n_declines) < MIN_ROWS || plan.folds.is_empty() {
@@ -51,7 +53,7 @@ impl Decline {
             ));
             return Ok(None);
         }
-        let learners = learners_for(task, dataset, Loss::Logistic, &mut Vec::new())?;
+        let learners = learners_for(task, &table, Loss::Logistic, &mut Vec::new())?;
         run.steps.plan(learners.len() * plan.folds.len());
         let arena = Arena::new(&table, &plan);
         let found = match select(&arena, &learners, &run.context(Loss::Logistic, &plan), until, run) {

@@ -169,7 +169,7 @@ impl Judge<'_> {
                 let again: Vec<f64> = rows.iter().map(|&row| kept(past[row]) * (total / past_total)).collect();
                 ("the past, scaled", labelled.with_predictions(&again)?)
             }
-            _ => ("mean", labelled.with_constant(&[total / known.len().max(1) as f64])?),
+            _ => ("mean amount", labelled.with_constant(&[total / known.len().max(1) as f64])?),
         };
         Ok(Measurement::beside(measured_on, labelled, (baseline_is, &baseline), options))
     }

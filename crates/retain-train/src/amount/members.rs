@@ -24,7 +24,7 @@ use super::stack::Stack;
 use super::target::{Form, Target};
 use crate::blend::Recipe;
 use crate::boosting::Boosting;
-use crate::learner::{Learner, Loss};
+use crate::learner::{Configuration, FitContext, FitError, Learner, Loss};
 use crate::learners::Linear;
 use crate::plan::Plan;
 use crate::select::{Arena, Entry, select};
@@ -32,6 +32,8 @@ use crate::train::{Run, TrainError};
 
 /// Rows with an amount from which amounts are learned apart from the chance of having one.
 const MIN_POSITIVES: usize = 100;
+/// As how many trials the first counts when time is shared out.
+const FIRST_TRIAL_COUNTS: u32 = 3;
 
 /// What every trial is told.
 #[derive(Clone, Copy)]
@@ -41,6 +43,43 @@ pub(super) struct Lab<'a> {
     pub(super) plan: &'a Plan,
     /// The mean amount.
     pub(super) unit: f64,
+}
+
+/// Boosting with settings that did best on another loss of the same amounts: which they are depends on the table more than on the loss.
+struct Resettled {
+    settings: Vec<Configuration>,
+}
+
+impl Learner for Resettled {
+    fn name(&self) -> &'static str {
+        Boosting.name()
+    }
+
+    fn supports(&self, loss: Loss) -> bool {
+        Boosting.supports(loss)
+    }
+
+    fn configurations(&self, _dataset: &Dataset, _loss: Loss) -> Vec<Configuration> {
+        self.settings.clone()
+    }
+
+    fn fit(
+        &self,
+        dataset: &Dataset,
+        row_idxs: &[usize],
+        configurations: &[Configuration],
+        context: &FitContext,
+    ) -> Result<Vec<MarginModel>, FitError> {
+        Boosting.fit(dataset, row_idxs, configurations, context)
+    }
+
+    fn work(&self, n_rows: usize) -> f64 {
+        Boosting.work(n_rows)
+    }
+
+    fn settle(&self, chosen: &Configuration, fold_models: &[MarginModel]) -> Configuration {
+        Boosting.settle(chosen, fold_models)
+    }
 }
 
 /// Something fitted by learners.
@@ -106,23 +145,34 @@ impl Lab<'_> {
         // Without zeros it would be the log-normal once more.
         trials.extend((!is_always).then_some(Trial::new("log", Form::Log, Loss::Squared)));
         trials.extend([Trial::new("poisson", Form::Amount, Loss::Poisson), TWEEDIE[1], TWEEDIE[2]]);
-        trials.retain(|trial| !self.learners(trial.loss).is_empty());
+        trials.retain(|trial| self.n_learners(trial.loss) > 0);
         trials
     }
 
     /// The learners of the task that can minimise this loss of an amount, simplest first.
-    fn learners(&self, loss: Loss) -> Vec<Arc<dyn Learner + Send>> {
+    fn learners(&self, loss: Loss, boosting: Arc<dyn Learner + Send>) -> Vec<Arc<dyn Learner + Send>> {
         let asked = |name: &str| self.task.learners.iter().any(|asked| asked == name);
         // The ridge regression is to amounts what the logistic regression is to events. Both of these keep monotone constraints.
-        let known: [(&str, Arc<dyn Learner + Send>); 2] = [("logistic", Arc::new(Linear)), ("boosting", Arc::new(Boosting))];
+        let known: [(&str, Arc<dyn Learner + Send>); 2] = [("logistic", Arc::new(Linear)), ("boosting", boosting)];
         known.into_iter().filter(|(name, learner)| asked(name) && learner.supports(loss)).map(|(_, learner)| learner).collect()
     }
 
+    fn n_learners(&self, loss: Loss) -> usize {
+        self.learners(loss, Arc::new(Boosting)).len()
+    }
+
     /// What the learners made of a target until `until`, best first; nothing where there was no time.
-    fn entries(&self, target: &Target, loss: Loss, until: Option<Instant>, run: &mut Run<'_>) -> Result<Vec<Entry>, TrainError> {
+    fn entries(
+        &self,
+        target: &Target,
+        loss: Loss,
+        boosting: &Arc<dyn Learner + Send>,
+        until: Option<Instant>,
+        run: &mut Run<'_>,
+    ) -> Result<Vec<Entry>, TrainError> {
         let table = target.dataset(self.dataset);
         let arena = Arena::new(&table, self.plan);
-        match select(&arena, &self.learners(loss), &run.context(loss, self.plan), until, run) {
+        match select(&arena, &self.learners(loss, Arc::clone(boosting)), &run.context(loss, self.plan), until, run) {
             Ok(entries) => Ok(entries),
             Err(TrainError::OutOfTime { .. }) => Ok(Vec::new()),
             Err(other) => Err(other),
@@ -145,16 +195,24 @@ impl Members {
         if trials.is_empty() {
             return Err(TrainError::NoLearner { learners: lab.task.learners.join(", ") });
         }
-        run.steps.plan(trials.iter().map(|trial| lab.learners(trial.loss).len() * lab.plan.folds.len()).sum());
+        run.steps.plan(trials.iter().map(|trial| lab.n_learners(trial.loss) * lab.plan.folds.len()).sum());
         let mut all = Self::default();
-        for (n_left, trial) in (1..=trials.len()).rev().zip(trials) {
+        let mut boosting: Arc<dyn Learner + Send> = Arc::new(Boosting);
+        for (position, trial) in trials.iter().enumerate() {
             let target = trial.form.target(&lab.dataset.target, lab.unit);
-            let entries = lab.entries(&target, trial.loss, until.map(|until| share_of(until, n_left)), run)?;
+            // The first tries all settings of boosting, and the last has what is left.
+            let weight = |position: usize| if position == 0 { FIRST_TRIAL_COUNTS } else { 1 };
+            let left: u32 = (position..trials.len()).map(weight).sum();
+            let share = || until.map(|until| share_of(until, f64::from(weight(position)) / f64::from(left)));
+            let entries = lab.entries(&target, trial.loss, &boosting, share(), run)?;
+            if let Some(settings) = settings_of_boosting(&entries) {
+                boosting = Arc::new(Resettled { settings: vec![settings] });
+            }
             for entry in worth_keeping(entries) {
-                all.add(trial, entry, &target, occurrence);
+                all.add(*trial, entry, &target, occurrence);
             }
             if trial.form == Form::LogPositive {
-                all.add_spread(lab, until.map(|until| share_of(until, n_left)), run)?;
+                all.add_spread(lab, &boosting, share(), run)?;
             }
         }
         if all.members.is_empty() {
@@ -213,15 +271,21 @@ impl Members {
     }
 
     /// The log-normal with a spread of each row's own, where boosting can learn one.
-    fn add_spread(&mut self, lab: Lab<'_>, until: Option<Instant>, run: &mut Run<'_>) -> Result<(), TrainError> {
+    fn add_spread(
+        &mut self,
+        lab: Lab<'_>,
+        boosting: &Arc<dyn Learner + Send>,
+        until: Option<Instant>,
+        run: &mut Run<'_>,
+    ) -> Result<(), TrainError> {
         let is_log_normal = |member: &&Member| member.name.contains("log-normal");
         let Some(position) = self.members.iter().find(is_log_normal).and_then(|member| member.part) else { return Ok(()) };
         let judged = lab.plan.judged_rows();
         let Some(target) = Target::spread(&lab.dataset.target, &judged, &self.parts[position].logs) else { return Ok(()) };
-        if lab.learners(Loss::Gamma).is_empty() {
+        if lab.n_learners(Loss::Gamma) == 0 {
             return Ok(());
         }
-        let Some(entry) = lab.entries(&target, Loss::Gamma, until, run)?.into_iter().next() else { return Ok(()) };
+        let Some(entry) = lab.entries(&target, Loss::Gamma, boosting, until, run)?.into_iter().next() else { return Ok(()) };
         let Some(base) = self.members.iter().find(|member| member.part == Some(position)) else { return Ok(()) };
         let logs = base.logs.iter().zip(&entry.margins).map(|(log, spread)| log + bent(*spread)).collect();
         let name = format!("{} with its own spread", base.name);
@@ -248,13 +312,20 @@ fn worth_keeping(entries: Vec<Entry>) -> impl Iterator<Item = Entry> {
     entries.into_iter().enumerate().filter(move |(position, entry)| *position == 0 || is_reference(entry)).map(|(_, entry)| entry)
 }
 
+/// The settings with which boosting did best, without the number of rounds, which the next loss finds anew.
+fn settings_of_boosting(entries: &[Entry]) -> Option<Configuration> {
+    let [part] = &entries.iter().find(|entry| entry.recipe.name() == Boosting.name())?.recipe.parts[..] else { return None };
+    let values = part.configuration.values.iter().copied().filter(|(name, _)| *name != "rounds").collect();
+    Some(Configuration { values })
+}
+
 /// What a spread adds to a log, as the scorer takes it.
 fn bent(spread: f64) -> f64 {
     libm::exp(spread.clamp(-100.0, 100.0))
 }
 
-/// When a trial should be done that shares the time until `until` with others, `n_left` trials with itself.
-fn share_of(until: Instant, n_left: usize) -> Instant {
+/// When a trial should be done that has this share of the time until then.
+fn share_of(until: Instant, share: f64) -> Instant {
     let now = Instant::now();
-    now + until.saturating_duration_since(now) / n_left.max(1) as u32
+    now + until.saturating_duration_since(now).mul_f64(share)
 }

@@ -21,6 +21,7 @@ mod tests;
 
 pub use judge::AMOUNT_METRICS;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use retain_data::{Dataset, Fold, TableReport, Task, stratified_folds};
@@ -61,6 +62,9 @@ pub(crate) fn train_amount(
     let unit = dataset.target.iter().sum::<f64>() / dataset.n_rows() as f64;
     let lab = Lab { task, dataset, plan, unit };
     let members = Members::learn(lab, &occurrence, until, run)?;
+    // Several trials are cut short in the same words.
+    let mut told = BTreeSet::new();
+    run.warnings.retain(|warning| told.insert(warning.clone()));
 
     let judged = plan.judged_rows();
     let folds = judged_folds(dataset, plan, &judged, run);

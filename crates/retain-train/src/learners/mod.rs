@@ -6,6 +6,8 @@
 //! | `tree` | linfa-trees, as a split finder | one tree that a person can read |
 //! | `forest` | smartcore | a hundred trees |
 //!
+//! Of amounts `logistic` becomes `linear`, a ridge regression of our own on the same columns.
+//!
 //! What each package cannot do, and what is done instead, stands at the top of its file. Boosting is our own and lives in
 //! [`crate::boosting`].
 

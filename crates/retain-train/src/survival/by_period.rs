@@ -84,7 +84,9 @@ impl Course {
         let pick = |column: &Vec<f64>| -> Vec<f64> { row_idxs.iter().map(|&row_idx| column[row_idx]).collect() };
         let mut columns: Vec<Vec<f64>> = dataset.columns.iter().map(pick).collect();
         if let Some(period) = columns.last_mut() {
-            period.iter_mut().for_each(|position| *position = self.log_odds[*position as usize]);
+            for position in period {
+                *position = self.log_odds[*position as usize];
+            }
         }
         Dataset {
             schema: dataset.schema.clone(),

@@ -231,6 +231,8 @@ fn sample_of_groups(table: &Dataset, share: f64, seed: u64) -> Vec<usize> {
     let n_kept = ((groups.len() as f64 * share) as usize).max(1);
     let (kept, _) = groups.partial_shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed), n_kept);
     let mut is_kept = vec![false; table.n_groups()];
-    kept.iter().for_each(|&group| is_kept[group as usize] = true);
+    for &group in &*kept {
+        is_kept[group as usize] = true;
+    }
     (0..table.n_rows()).filter(|&row_idx| is_kept[table.group[row_idx] as usize]).collect()
 }

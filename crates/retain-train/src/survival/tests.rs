@@ -161,7 +161,7 @@ fn tables_without_an_answer_are_refused_in_words() {
 
 #[test]
 fn bad_durations_and_labels_are_refused_when_the_table_is_read() {
-    let csv = customers(60, 6);
+    let csv = customers(400, 6);
     let refused = |csv: &str| read(csv, &task("[\"price\", \"service\"]", 90)).unwrap_err().to_string();
     let first = csv.lines().nth(1).unwrap();
     let with_months = |months: &str| {
