@@ -195,12 +195,12 @@ fn check_finite(trained: &Trained) {
 #[test]
 fn amounts_of_next_to_nobody_and_of_everybody_make_models() {
     let both = task("ltv", "[\"logistic\", \"boosting\"]", "");
-    let rare = |row: usize| if row % 100 == 0 { format!("{}", 10 + row) } else { "0".to_owned() };
+    let rare = |row: usize| if row.is_multiple_of(100) { format!("{}", 10 + row) } else { "0".to_owned() };
     check_finite(&trained(&table((0..12_000).map(rare)), &both).unwrap());
     let always = trained(&table((0..600).map(|row| format!("{}", 1 + row % 13))), &both).unwrap();
     check_finite(&always);
     assert!(always.metrics.heads.is_empty(), "nothing tells those with an amount from those without");
-    let huge = |row: usize| format!("{}", if row % 3 == 0 { 0.0 } else { 1e14 / (1.0 + row as f64).powi(4) });
+    let huge = |row: usize| format!("{}", if row.is_multiple_of(3) { 0.0 } else { 1e14 / (1.0 + row as f64).powi(4) });
     check_finite(&trained(&table((0..600).map(huge)), &both).unwrap());
 }
 
