@@ -149,7 +149,8 @@ fn greedy_weights(members: Members<'_>, rows: &[usize]) -> Vec<f64> {
     let rows: Vec<usize> = rows.iter().copied().step_by(rows.len().div_ceil(MAX_ROWS).max(1)).collect();
     let mut sums = vec![0.0; rows.len()];
     let mut picks = vec![0_usize; members.margins.len()];
-    let mut least = f64::INFINITY;
+    let (mut least, mut best_picks) = (f64::INFINITY, picks.clone());
+    // To the end, whatever the losses do: a member that helps with a small weight only does so once the others have theirs.
     for n_picked in 0..PICKS {
         let share = 1.0 / (n_picked + 1) as f64;
         let loss_with = |member: &&[f64]| -> f64 {
@@ -161,14 +162,13 @@ fn greedy_weights(members: Members<'_>, rows: &[usize]) -> Vec<f64> {
         };
         let losses: Vec<f64> = members.margins.par_iter().map(loss_with).collect();
         let Some(best) = (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])) else { break };
-        if losses[best] >= least {
-            break;
-        }
-        least = losses[best];
         picks[best] += 1;
         rows.iter().zip(&mut sums).for_each(|(&row, sum)| *sum += members.margins[best][row]);
+        if losses[best] < least {
+            (least, best_picks) = (losses[best], picks.clone());
+        }
     }
-    without_small(&picks)
+    without_small(&best_picks)
 }
 
 /// Picks as weights that add up to 1, those of members that were hardly picked shared out among the others.

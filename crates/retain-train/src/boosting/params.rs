@@ -125,9 +125,9 @@ const DEEP: &[Setting] = &[
 /// Trees that grow where it pays, for small groups of rows unlike all others.
 const LEAFWISE: &[Setting] =
     &[("leaves", 16.0), ("l2", 1.0), ("min_leaf_rows", 10.0), ("columns", 0.7), ("rows", 0.8), ("prior_rows", 10.0)];
-/// The same where there are rows enough for more leaves.
+/// The same where there are rows enough for more leaves and no draws.
 const LEAFWISE_LARGE: &[Setting] =
-    &[("leaves", 63.0), ("l2", 1.0), ("min_leaf_rows", 20.0), ("columns", 0.7), ("rows", 0.8), ("prior_rows", 10.0)];
+    &[("leaves", 63.0), ("l2", 1.0), ("min_leaf_rows", 20.0), ("columns", 1.0), ("rows", 1.0), ("prior_rows", 10.0)];
 /// Penalty of a linear base: enough to keep it from fitting what trees fit better.
 const BASE_ALPHA: f64 = 100.0;
 
