@@ -51,6 +51,7 @@ impl Dataset {
     }
 
     /// The chosen rows as a table of their own.
+    #[must_use]
     pub fn subset(&self, row_idxs: &[usize]) -> Self {
         let pick = |values: &[f64]| -> Vec<f64> { row_idxs.iter().map(|&row_idx| values[row_idx]).collect() };
         let pick_some = |values: &Option<Vec<f64>>| values.as_deref().map(pick);

@@ -75,16 +75,13 @@ impl Decline {
 
     /// Chances beside labels: cross-fitted, or those of the test block by a head that was fitted before it.
     pub(super) fn labelled(&self, before_test: Option<&Head>) -> Result<Labelled, TrainError> {
-        let (rows, probabilities) = match (&self.plan.test, before_test) {
-            (Some(test), Some(head)) => {
-                let predictor = Predictor::new(&Model::Event(head.clone()), &self.table.schema)?;
-                let encoded = self.table.rows(&test.validate);
-                (test.validate.clone(), encoded.in_order().map(|row| predictor.predict(row).probability).collect())
-            }
-            _ => {
-                let calibration = self.entry.calibration.as_ref();
-                (self.plan.judged_rows(), calibration.map_or_else(Vec::new, |calibration| calibration.probabilities.clone()))
-            }
+        let (rows, probabilities) = if let (Some(test), Some(head)) = (&self.plan.test, before_test) {
+            let predictor = Predictor::new(&Model::Event(head.clone()), &self.table.schema)?;
+            let encoded = self.table.rows(&test.validate);
+            (test.validate.clone(), encoded.in_order().map(|row| predictor.predict(row).probability).collect())
+        } else {
+            let calibration = self.entry.calibration.as_ref();
+            (self.plan.judged_rows(), calibration.map_or_else(Vec::new, |calibration| calibration.probabilities.clone()))
         };
         let target: Vec<f64> = rows.iter().map(|&row| self.table.target[row]).collect();
         let group: Vec<u32> = rows.iter().map(|&row| self.table.group[row]).collect();

@@ -18,6 +18,9 @@ const TO_ZERO: f64 = -100.0;
 /// rest lies above.
 /// None where there are no rows.
 pub(super) fn fit_interval(expected: &[f64], amounts: &[f64]) -> Option<Interval> {
+    if expected.is_empty() {
+        return None;
+    }
     let mut order: Vec<usize> = (0..expected.len()).collect();
     order.sort_by(|&a, &b| expected[a].total_cmp(&expected[b]).then(a.cmp(&b)));
     let n_bins = (order.len() / MIN_ROWS).clamp(1, MAX_BINS);

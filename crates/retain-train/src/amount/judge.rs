@@ -54,13 +54,16 @@ impl Verdict {
     }
 }
 
+/// Lower and upper limits, one each per row.
+type Limits = (Vec<f64>, Vec<f64>);
+
 /// What stands beside the truth of the rows that judge.
 struct Predicted {
     rows: Vec<usize>,
     /// One list per candidate.
     expected: Vec<Vec<f64>>,
     /// One per candidate.
-    limits: Vec<Option<(Vec<f64>, Vec<f64>)>>,
+    limits: Vec<Option<Limits>>,
     chances: Vec<f64>,
     decline: Option<Head>,
 }
@@ -89,8 +92,8 @@ impl Judge<'_> {
             evaluation: evaluate(labelled, &AMOUNT_METRICS, &quick),
         };
         let leaderboard = self.candidates.iter().zip(&labelled).enumerate().map(row).collect();
-        let Predicted { rows, expected, mut limits, chances, decline } = predicted;
-        let of_winner = self.values(&rows, &expected[winner], limits.swap_remove(winner))?;
+        let Predicted { rows, expected, limits, chances, decline } = predicted;
+        let of_winner = self.values(&rows, &expected[winner], limits[winner].as_ref())?;
         Ok(Verdict { winner, options, rows, of_winner, leaderboard, chances, decline })
     }
 
@@ -124,11 +127,11 @@ impl Judge<'_> {
         })
     }
 
-    fn values(&self, rows: &[usize], expected: &[f64], limits: Option<(Vec<f64>, Vec<f64>)>) -> Result<Labelled, TrainError> {
+    fn values(&self, rows: &[usize], expected: &[f64], limits: Option<&Limits>) -> Result<Labelled, TrainError> {
         let dataset = self.heads.lab.dataset;
         let actual: Vec<f64> = rows.iter().map(|&row| dataset.target[row]).collect();
         let group: Vec<u32> = rows.iter().map(|&row| dataset.group[row]).collect();
-        let limits = limits.as_ref().map(|(low, high)| (&low[..], &high[..]));
+        let limits = limits.map(|(low, high)| (&low[..], &high[..]));
         Ok(Labelled::values(&actual, expected, limits, &group)?)
     }
 
@@ -241,7 +244,7 @@ fn expected(predictions: &[Prediction]) -> Vec<f64> {
     predictions.iter().map(|prediction| prediction.expected_value.unwrap_or(0.0)).collect()
 }
 
-fn limits(predictions: &[Prediction]) -> Option<(Vec<f64>, Vec<f64>)> {
+fn limits(predictions: &[Prediction]) -> Option<Limits> {
     predictions.iter().map(|prediction| prediction.limits).collect::<Option<Vec<_>>>().map(|limits| limits.into_iter().unzip())
 }
 

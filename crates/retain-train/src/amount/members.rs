@@ -32,8 +32,8 @@ use crate::train::{Run, TrainError};
 
 /// Rows with an amount from which amounts are learned apart from the chance of having one.
 const MIN_POSITIVES: usize = 100;
-/// As how many trials the first counts when time is shared out.
-const FIRST_TRIAL_COUNTS: u32 = 3;
+/// Of the time that is left, what a trial may use: the first are the most promising.
+const TRIAL_SHARE: f64 = 0.6;
 
 /// What every trial is told.
 #[derive(Clone, Copy)]
@@ -200,12 +200,12 @@ impl Members {
         let mut boosting: Arc<dyn Learner + Send> = Arc::new(Boosting);
         for (position, trial) in trials.iter().enumerate() {
             let target = trial.form.target(&lab.dataset.target, lab.unit);
-            // The first tries all settings of boosting, and the last has what is left.
-            let weight = |position: usize| if position == 0 { FIRST_TRIAL_COUNTS } else { 1 };
-            let left: u32 = (position..trials.len()).map(weight).sum();
-            let share = || until.map(|until| share_of(until, f64::from(weight(position)) / f64::from(left)));
+            let part = if position + 1 == trials.len() { 1.0 } else { TRIAL_SHARE };
+            let share = || until.map(|until| share_of(until, part));
             let entries = lab.entries(&target, trial.loss, &boosting, share(), run)?;
-            if let Some(settings) = settings_of_boosting(&entries) {
+            // Where there was no time for all settings of boosting, the first of them has to do.
+            let first = || Boosting.configurations(lab.dataset, trial.loss).into_iter().next();
+            if let Some(settings) = settings_of_boosting(&entries).or_else(first) {
                 boosting = Arc::new(Resettled { settings: vec![settings] });
             }
             for entry in worth_keeping(entries) {

@@ -47,7 +47,9 @@ fn heights(values: &[f64]) -> Vec<f64> {
     let mut below = 0;
     for tied in order.chunk_by(|&a, &b| values[a as usize] == values[b as usize]) {
         let height = (2 * below + tied.len()) as f64 - values.len() as f64;
-        tied.iter().for_each(|&row| heights[row as usize] = height);
+        for &row in tied {
+            heights[row as usize] = height;
+        }
         below += tied.len();
     }
     heights

@@ -69,7 +69,7 @@ fn fit_standardised(scores: &[f64], amounts: &[f64], start: f64) -> Option<(f64,
             share /= 2.0;
         };
         let gained = current - next_loss;
-        if !(gained > 0.0) {
+        if gained.is_nan() || gained <= 0.0 {
             break;
         }
         (line, current) = (next, next_loss);
@@ -208,7 +208,7 @@ mod tests {
         let line = Line::fit(&scores, &amounts);
         assert_eq!(line.slope, 0.0);
         assert!((line.intercept.exp() - amounts.iter().sum::<f64>() / 4000.0).abs() < 1e-9);
-        assert_eq!(Line::fit(&[2.0; 4000], &amounts).slope, 0.0);
+        assert_eq!(Line::fit(&vec![2.0; 4000], &amounts).slope, 0.0);
         assert!(Line::fit(&[1.0, 2.0], &[0.0, 0.0]).intercept.is_finite());
     }
 

@@ -75,7 +75,9 @@ impl Target {
             n += 1.0;
         }
         let least = LEAST_SPREAD * sum / f64::max(n, 1.0);
-        values.iter_mut().for_each(|value| *value = value.max(least));
+        for value in &mut values {
+            *value = value.max(least);
+        }
         (least > f64::MIN_POSITIVE && least.is_finite()).then_some(Self { values, weight: Some(weight), offset: 0.0 })
     }
 
