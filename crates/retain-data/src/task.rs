@@ -276,7 +276,6 @@ fn read_positive(table: &Section<'_>, kind: TaskKind) -> Result<Vec<String>, Tas
     let missing = || table.missing("positive", "the label that means it happened");
     match kind {
         TaskKind::Ltv | TaskKind::Engagement => Ok(Vec::new()),
-        TaskKind::Churn => Ok(vec![table.scalar_text("positive")?.ok_or_else(missing)?]),
         TaskKind::Survival if table.is_list("positive") => {
             let causes = table.texts("positive")?.unwrap_or_default();
             let repeated = causes.iter().enumerate().find(|(at, cause)| causes[..*at].contains(cause));
@@ -286,7 +285,7 @@ fn read_positive(table: &Section<'_>, kind: TaskKind) -> Result<Vec<String>, Tas
                 None => Ok(causes),
             }
         }
-        TaskKind::Survival => Ok(vec![table.scalar_text("positive")?.ok_or_else(missing)?]),
+        TaskKind::Churn | TaskKind::Survival => Ok(vec![table.scalar_text("positive")?.ok_or_else(missing)?]),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::calibrate::Calibrator;
 
 /// A learned model, by what it answers.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each bundle, never a list")]
 pub enum Model {
     /// Whether it happens within the horizon.
     Event(Head),

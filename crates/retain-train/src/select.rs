@@ -133,9 +133,9 @@ impl<'a> Arena<'a> {
     }
 
     /// Everything that could be bundled, best first: the best setting of each learner, and a blend of all where that is more.
-    pub(crate) fn entries(&self, tried: Vec<Tried>, context: &FitContext) -> Vec<Entry> {
+    pub(crate) fn entries(&self, tried: &[Tried], context: &FitContext) -> Vec<Entry> {
         let mut entries: Vec<Entry> = tried.iter().filter_map(|tried| self.best_of(tried, context)).collect();
-        entries.extend(self.blend_of(&tried, context));
+        entries.extend(self.blend_of(tried, context));
         // Stable: of equals the one named first, which is the simpler.
         entries.sort_by(|a, b| a.loss.total_cmp(&b.loss));
         entries
@@ -291,7 +291,7 @@ pub(crate) fn select(
     if tried.is_empty() {
         return Err(TrainError::OutOfTime { budget_seconds: run.options.budget.as_secs() });
     }
-    Ok(arena.entries(tried, context))
+    Ok(arena.entries(&tried, context))
 }
 
 /// When a learner should be done that shares the time until `until` with others, `n_left` learners with itself: the last of them
