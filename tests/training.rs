@@ -36,7 +36,7 @@ fn every_learner_stands_on_the_leaderboard_and_one_has_won() {
     let task = Task::parse(TASK).unwrap();
     let trained = trained(&task, &read(&simulated.csv, &task));
     let names: BTreeSet<&str> = trained.metrics.leaderboard.iter().map(|row| row.learner.as_str()).collect();
-    assert_eq!(names, BTreeSet::from(["boosting", "forest", "logistic", "tree"]));
+    assert!(names.is_superset(&BTreeSet::from(["boosting", "forest", "logistic", "tree"])), "{names:?}");
     assert_eq!(trained.metrics.leaderboard.iter().filter(|row| row.is_winner).count(), 1);
     assert!(trained.metrics.leaderboard[0].is_winner, "the winner comes first");
     assert_eq!(trained.bundle.manifest.learner, trained.metrics.leaderboard[0].learner);

@@ -60,7 +60,7 @@ fn a_newer_format_asks_for_a_newer_build() {
     refuse(
         |bundle| {
             let text = fs::read_to_string(bundle.join("manifest.json")).unwrap();
-            let newer = text.replacen("\"format_version\": 1", "\"format_version\": 99", 1);
+            let newer = text.replacen("\"format_version\": 2", "\"format_version\": 99", 1);
             assert_ne!(text, newer);
             fs::write(bundle.join("manifest.json"), newer).unwrap();
         },

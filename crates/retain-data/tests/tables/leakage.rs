@@ -246,6 +246,7 @@ fn amounts_are_compared_by_rank() {
         format!("{:.4},{:.4}", customer.chance, customer.chance + (customer.row % 97) as f64 / 97.0)
     });
     let mut dataset = read_training(&source(csv), &task).unwrap().dataset;
+    dataset.schema.positive.clear();
     let spend = dataset.schema.feature_idx("spend").unwrap();
     dataset.target = dataset.columns[spend].iter().map(|value| value.powi(3) * 1000.0).collect();
     let report = find_leaks(&dataset, &task, today());

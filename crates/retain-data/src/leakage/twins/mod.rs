@@ -22,6 +22,9 @@ use surprise::Surprise;
 const TELLING_SHARE: f64 = 0.005;
 /// A choice of differing columns that was believed less often is judged as any other.
 const MIN_SEEN: usize = 5;
+/// Customers are copied a few times, by oversampling perhaps a dozen. Where most of the rows found are in larger sets, the columns cannot
+/// tell customers apart: buyers of a single article, say, whose other numbers all follow from its date.
+const MAX_COPIES: usize = 20;
 /// Expected chance pairs in the whole table.
 const CHANCE_PAIRS: f64 = 1e-3;
 
@@ -101,6 +104,10 @@ pub(super) fn find(dataset: &Dataset) -> Twins {
     pairs.seen.clear();
     let shifted = shifts::join_shifted(&pairs, &mut sets);
     let groups = sets.groups(&dataset.group);
+    let n_rows_of = |of_size: fn(usize) -> bool| groups.iter().map(Vec::len).filter(|&size| of_size(size)).sum::<usize>();
+    if n_rows_of(|size| size > MAX_COPIES) > n_rows_of(|size| size <= MAX_COPIES) {
+        return Twins::default();
+    }
     let in_groups: std::collections::BTreeSet<usize> = groups.iter().flatten().copied().collect();
     Twins { n_shifted: shifted.iter().filter(|row| in_groups.contains(row)).count(), groups }
 }
