@@ -37,7 +37,10 @@ pub(crate) struct Calibration {
 /// A way to fit a calibrator.
 type Fit = fn(&[f64], &[f64]) -> Option<Calibrator>;
 
-/// Fits every kind of calibrator by cross-fitting and keeps the one of least log loss; the simplest wins a tie.
+/// Fits every kind of calibrator by cross-fitting, simplest first, and keeps one for which the log loss speaks.
+///
+/// A calibrator has to be better than the simpler one before it by more than the standard error of the difference: what it gains
+/// by less is chance, and it would lose as much on other customers.
 pub(crate) fn calibrate(outcomes: Outcomes<'_>, seed: u64) -> Calibration {
     let n_positives = outcomes.target.iter().filter(|&&label| label == 1.0).count();
     // The margins as they stand: nothing is fitted, so every row's probability is one that it had no part in.
@@ -50,12 +53,21 @@ pub(crate) fn calibrate(outcomes: Outcomes<'_>, seed: u64) -> Calibration {
     for fit in &kinds[..if n_positives >= ISOTONIC_POSITIVES { 3 } else { 2 }] {
         let Some(calibrator) = fit(outcomes.margins, outcomes.target).filter(|_| !folds.is_empty()) else { continue };
         let probabilities = cross_fitted(outcomes, *fit, &folds);
-        let log_loss = mean_log_loss(&probabilities, outcomes.target);
-        if log_loss < best.log_loss {
+        if is_better(&probabilities, &best.probabilities, outcomes.target) {
+            let log_loss = mean_log_loss(&probabilities, outcomes.target);
             best = Calibration { calibrator, probabilities, log_loss };
         }
     }
     best
+}
+
+/// Whether the log loss of some probabilities is lower than that of others by more than the standard error of the difference.
+fn is_better(probabilities: &[f64], others: &[f64], target: &[f64]) -> bool {
+    let gains = probabilities.iter().zip(others).zip(target).map(|((&p, &q), &label)| log_loss(q, label) - log_loss(p, label));
+    let (sum, squares) = gains.fold((0.0, 0.0), |(sum, squares), gain| (sum + gain, squares + gain * gain));
+    let n = probabilities.len().max(1) as f64;
+    let mean = sum / n;
+    mean > ((squares / n - mean * mean).max(0.0) / n).sqrt()
 }
 
 fn cross_fitted(outcomes: Outcomes<'_>, fit: Fit, folds: &[Fold]) -> Vec<f64> {
@@ -72,12 +84,11 @@ fn cross_fitted(outcomes: Outcomes<'_>, fit: Fit, folds: &[Fold]) -> Vec<f64> {
 
 /// Mean of `−ln(probability of what happened)`, natural logarithm; probabilities are kept off 0 and 1 by 1e-15.
 pub(crate) fn mean_log_loss(probabilities: &[f64], target: &[f64]) -> f64 {
-    let sum: f64 = probabilities
-        .iter()
-        .zip(target)
-        .map(|(&p, &label)| -(if label == 1.0 { p } else { 1.0 - p }).clamp(1e-15, 1.0).ln())
-        .sum();
-    sum / probabilities.len().max(1) as f64
+    probabilities.iter().zip(target).map(|(&p, &label)| log_loss(p, label)).sum::<f64>() / probabilities.len().max(1) as f64
+}
+
+fn log_loss(probability: f64, label: f64) -> f64 {
+    -(if label == 1.0 { probability } else { 1.0 - probability }).clamp(1e-15, 1.0).ln()
 }
 
 /// Maximum likelihood of `σ(slope · margin + intercept)` by Newton's method with step halving.
