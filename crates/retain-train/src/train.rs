@@ -247,6 +247,19 @@ pub(crate) fn learners_for(
     if chosen.is_empty() { Err(TrainError::Monotone { learners: task.learners.join(", ") }) } else { Ok(chosen) }
 }
 
+/// The learners for a chance that stands beside an amount: a forest and a tree take time that the amount makes better use of, and are left
+/// out where the task has others.
+pub(crate) fn learners_beside_amount(
+    task: &Task,
+    dataset: &Dataset,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Arc<dyn Learner + Send>>, TrainError> {
+    let all = learners_for(task, dataset, Loss::Logistic, warnings)?;
+    let is_worth_it = |learner: &Arc<dyn Learner + Send>| ["logistic", BOOSTING].contains(&learner.name());
+    let quick: Vec<_> = all.iter().filter(|learner| is_worth_it(learner)).cloned().collect();
+    Ok(if quick.is_empty() { all } else { quick })
+}
+
 /// The options of the intervals.
 pub(crate) fn bootstrap(options: &TrainOptions) -> BootstrapOptions {
     BootstrapOptions { resamples: options.resamples, confidence: 0.95, seed: options.seed }

@@ -9,7 +9,7 @@ use retain_score::{Calibrator, Head, Model, Predictor};
 use crate::learner::Loss;
 use crate::plan::Plan;
 use crate::select::{Arena, Entry, select};
-use crate::train::{Run, TrainError, learners_for};
+use crate::train::{Run, TrainError, learners_beside_amount};
 
 /// A fall to this share of what was before, or below it, is a decline.
 pub(super) const DECLINE_TO: f64 = 0.5;
@@ -27,7 +27,7 @@ pub(super) struct Decline {
 }
 
 impl Decline {
-    /// Tries every learner of the task on the rows whose past amount is known and above 0.
+    /// Tries the learners of the task on the rows whose past amount is known and above 0.
     ///
     /// None where the task names no past, or too few rows decline or do not.
     pub(super) fn learn(
@@ -53,7 +53,7 @@ impl Decline {
             ));
             return Ok(None);
         }
-        let learners = learners_for(task, &table, Loss::Logistic, &mut Vec::new())?;
+        let learners = learners_beside_amount(task, &table, &mut Vec::new())?;
         run.steps.plan(learners.len() * plan.folds.len());
         let arena = Arena::new(&table, &plan);
         let found = match select(&arena, &learners, &run.context(Loss::Logistic, &plan), until, run) {

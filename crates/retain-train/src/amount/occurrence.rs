@@ -7,7 +7,7 @@ use super::target::Target;
 use crate::learner::Loss;
 use crate::plan::Plan;
 use crate::select::{Arena, Entry, select};
-use crate::train::{Run, TrainError, learners_for};
+use crate::train::{Run, TrainError, learners_beside_amount};
 
 /// Rows of either kind, with an amount and without, from which their difference is learned: fewer say nothing over folds.
 const MIN_ROWS: usize = 50;
@@ -24,7 +24,7 @@ pub(super) struct Occurrence {
 }
 
 impl Occurrence {
-    /// Tries every learner of the task on whether there is an amount.
+    /// Tries the learners of the task on whether there is an amount.
     pub(super) fn learn(
         task: &Task,
         dataset: &Dataset,
@@ -44,7 +44,7 @@ impl Occurrence {
         if n_positives.min(n_rows - n_positives) < MIN_ROWS || !has_both {
             return Ok(Self { entry: None, target, rate, probabilities: vec![rate; arena.judged.len()] });
         }
-        let learners = learners_for(task, dataset, Loss::Logistic, &mut run.warnings)?;
+        let learners = learners_beside_amount(task, dataset, &mut run.warnings)?;
         run.steps.plan(learners.len() * plan.folds.len());
         let entry = select(&arena, &learners, &run.context(Loss::Logistic, plan), until, run)?.into_iter().next();
         let calibration = entry.as_ref().and_then(|entry| entry.calibration.as_ref());
