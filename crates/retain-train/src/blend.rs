@@ -172,7 +172,7 @@ fn greedy_weights(members: Members<'_>, rows: &[usize]) -> Vec<f64> {
 }
 
 /// Picks as weights that add up to 1, those of members that were hardly picked shared out among the others.
-fn without_small(picks: &[usize]) -> Vec<f64> {
+pub(crate) fn without_small(picks: &[usize]) -> Vec<f64> {
     let total = picks.iter().sum::<usize>() as f64;
     let kept = |&n: &usize| if n as f64 >= MIN_WEIGHT * total { n as f64 } else { 0.0 };
     let kept_total: f64 = picks.iter().map(kept).sum();

@@ -10,13 +10,12 @@ use retain_score::Calibrator;
 
 use super::rank::RankCriterion;
 use super::recalibrate::{Line, fit_curve};
+use crate::blend::without_small;
 
 /// Members picked at most, with repetition: a weight is a multiple of one in so many.
 const PICKS: usize = 16;
 /// A pick has to gain this much: less is chance.
 const MIN_GAIN: f64 = 1e-4;
-/// A member of less weight costs more time at every prediction than it is worth.
-const MIN_WEIGHT: f64 = 0.1;
 /// Rows that weights are chosen on at most.
 const MAX_ROWS: usize = 30_000;
 
@@ -138,7 +137,8 @@ fn greedy_weights(scores: Scores<'_>, rows: &[usize], lines: &[Line]) -> Vec<f64
     let criterion = RankCriterion::new(rows.iter().map(|&row| scores.amounts[row]).collect());
     let mut sums = vec![0.0; rows.len()];
     let mut picks = vec![0_usize; members.len()];
-    let mut most = f64::NEG_INFINITY;
+    let (mut most, mut best_picks) = (f64::NEG_INFINITY, picks.clone());
+    // To the end, whatever the criterion does: a member that helps with a small weight only does so once the others have theirs.
     for _ in 0..PICKS {
         let with = |member: &Vec<f64>| {
             let score: Vec<f64> = sums.iter().zip(member).map(|(sum, log)| sum + log).collect();
@@ -147,20 +147,14 @@ fn greedy_weights(scores: Scores<'_>, rows: &[usize], lines: &[Line]) -> Vec<f64
         let found: Vec<f64> = members.par_iter().map(with).collect();
         // Of equals the first, which is the simpler.
         let best = (0..found.len()).rev().max_by(|&a, &b| found[a].total_cmp(&found[b]));
-        let Some(best) = best.filter(|&best| found[best] > most + MIN_GAIN) else { break };
-        most = found[best];
+        let Some(best) = best else { break };
         picks[best] += 1;
         sums.iter_mut().zip(&members[best]).for_each(|(sum, log)| *sum += log);
+        if found[best] > most + MIN_GAIN {
+            (most, best_picks) = (found[best], picks.clone());
+        }
     }
-    without_small(&picks)
-}
-
-/// Picks as weights that add up to 1, those of members that were hardly picked shared out among the others.
-fn without_small(picks: &[usize]) -> Vec<f64> {
-    let total = picks.iter().sum::<usize>() as f64;
-    let kept = |&n: &usize| if n as f64 >= MIN_WEIGHT * total { n as f64 } else { 0.0 };
-    let kept_total: f64 = picks.iter().map(kept).sum();
-    picks.iter().map(|n| kept(n) / kept_total.max(1.0)).collect()
+    without_small(&best_picks)
 }
 
 #[cfg(test)]
