@@ -433,3 +433,17 @@ fn the_insurance_table_repeats_its_customers() {
     // 218 customers stand there six times each.
     assert_eq!((report.twins.groups.len(), report.twins.n_rows()), (218, 1308));
 }
+
+#[test]
+fn customers_of_equal_history_and_different_value_are_no_copies() {
+    let mut rows = telephone(1000, 4);
+    rows.extend_from_within(..100);
+    let (task, mut dataset) = telephone_dataset(&rows);
+    dataset.schema.positive.clear();
+    let mut n_twins = |amount: fn(usize) -> usize| {
+        dataset.target = (0..1100).map(|row| (amount(row) + 1) as f64).collect();
+        find_leaks(&dataset, &task, today()).twins.n_rows()
+    };
+    let (copies, strangers) = (n_twins(|row| row % 1000), n_twins(|row| row));
+    assert!(copies >= 190 && strangers == 0, "{copies} copies, {strangers} strangers");
+}

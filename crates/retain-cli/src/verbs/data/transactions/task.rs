@@ -11,7 +11,8 @@ pub(super) fn text(horizon_days: u32, customer: &str, labels: &[String], n_origi
     }
     format!(
         "[task]\nname = \"customer-value\"\nkind = \"ltv\"\ndefinition = \"what the customer spends, less refunds, in the {horizon_days} \
-         days after the observation\"\nhorizon_days = {horizon_days}\n\n[table]\nentity = {}\ntarget = {}\n{observed}exclude = [{}]\n",
+         days after the observation\"\nhorizon_days = {horizon_days}\n\n[table]\nentity = {}\ntarget = {}\npast = \"total_spend\"\n\
+         {observed}exclude = [{}]\n",
         quoted(customer),
         quoted(value),
         excluded.join(", ")
