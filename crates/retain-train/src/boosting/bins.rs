@@ -286,7 +286,9 @@ fn n_reached(padded: &[f64; 256], first_step: u8, values: &[f64; LANES]) -> [u8;
     while step > 0 {
         for (reached, value) in reached.iter_mut().zip(values) {
             // Never past 255; the mask spares the check.
-            *reached += step * usize::from(padded[(*reached + step - 1) & 255] <= *value);
+            let reaches = padded[(*reached + step - 1) & 255] <= *value;
+            // Said to be unpredictable, or the compiler makes it a branch: half of them would be foreseen wrongly.
+            *reached += std::hint::select_unpredictable(reaches, step, 0);
         }
         step /= 2;
     }
