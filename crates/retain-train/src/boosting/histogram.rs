@@ -191,13 +191,6 @@ struct BlockColumns {
     first: usize,
 }
 
-impl BlockColumns {
-    /// The panel it is in.
-    fn panel(&self) -> usize {
-        self.block / PANEL_BLOCKS
-    }
-}
-
 impl<'a> Layout<'a> {
     /// For these columns, given by their positions in the table in rising order.
     pub(super) fn new(table: &'a BinnedTable, columns: &[usize]) -> Self {
@@ -272,9 +265,12 @@ impl<'a> Layout<'a> {
     fn add_rows(&self, blocks: &[BlockColumns], rows: &[u32], derived: &Derived, cells: &mut [Cell]) {
         let mut counters = Counters::default();
         for rows in rows.chunks(ROWS_PER_RUN) {
+            counters.derive(rows, derived);
+            // A few rows lie near each other once read, and the counters of one block stay near where it is emptied before the next.
+            let at_once = if rows.len() > ROWS_PER_STRIP { PANEL_BLOCKS } else { 1 };
             let mut others = &mut *cells;
-            for blocks in blocks.chunk_by(|a, b| a.panel() == b.panel()) {
-                counters.count(self.table.panel(blocks[0].panel()), blocks, rows, derived);
+            for blocks in blocks.chunk_by(|a, b| a.block / at_once == b.block / at_once) {
+                counters.count(self.table.panel(blocks[0].block / PANEL_BLOCKS), blocks, rows);
                 let Some(cells) = others.split_off_mut(..self.n_cells(blocks)) else { return };
                 self.take_counters(blocks, &mut counters, &derived.fixed, cells);
             }
@@ -301,32 +297,38 @@ type ColumnCounters = [[i64; 2]; 256];
 /// Where one thread counts.
 #[derive(Default)]
 struct Counters {
-    /// For each block of a panel [`BLOCK_COLUMNS`], of which those of the chosen columns are used.
+    /// For each block being counted [`BLOCK_COLUMNS`], of which those of the chosen columns are used; 0 between two counts.
     of_blocks: Vec<ColumnCounters>,
-    /// The rows being counted: for each block [`ROWS_PER_STRIP`] entries.
+    /// The strip of rows being counted, block after block.
     strip: Vec<BlockRow>,
-    /// Their derivatives.
+    /// The derivatives of a run of rows.
     pairs: Vec<Pair>,
     /// The same as whole numbers.
     derivatives: Vec<[i64; 2]>,
 }
 
 impl Counters {
-    /// Adds rows to the counters of the chosen columns of one panel.
-    fn count(&mut self, panel: &Panel, blocks: &[BlockColumns], rows: &[u32], derived: &Derived) {
+    /// Puts the derivatives of rows side by side.
+    fn derive(&mut self, rows: &[u32], derived: &Derived) {
+        // Two loops: the first is short, so that the processor waits for many rows at once.
+        self.pairs.clear();
+        self.pairs.extend(rows.iter().map(|&row| derived.pairs[row as usize]));
+        self.derivatives.clear();
+        self.derivatives.extend(self.pairs.iter().map(|&pair| derived.fixed.packed(pair)));
+    }
+
+    /// Adds the rows that [`Self::derive`] had to the counters of the chosen columns of some blocks of a panel.
+    fn count(&mut self, panel: &Panel, blocks: &[BlockColumns], rows: &[u32]) {
+        let strip_len = rows.len().min(ROWS_PER_STRIP);
         self.of_blocks.resize(blocks.len() * BLOCK_COLUMNS, [[0; 2]; 256]);
-        self.strip.resize(blocks.len() * ROWS_PER_STRIP, BlockRow::default());
-        for rows in rows.chunks(ROWS_PER_STRIP) {
-            self.pairs.clear();
-            self.pairs.extend(rows.iter().map(|&row| derived.pairs[row as usize]));
-            self.derivatives.clear();
-            self.derivatives.extend(self.pairs.iter().map(|&pair| derived.fixed.packed(pair)));
-            for (strip, block) in self.strip.chunks_exact_mut(ROWS_PER_STRIP).zip(blocks) {
+        self.strip.resize(blocks.len() * strip_len, BlockRow::default());
+        for (rows, derivatives) in rows.chunks(ROWS_PER_STRIP).zip(self.derivatives.chunks(ROWS_PER_STRIP)) {
+            for (strip, block) in self.strip.chunks_exact_mut(strip_len).zip(blocks) {
                 panel.copy_block(block.block % PANEL_BLOCKS, rows, strip);
             }
-            let strips = self.strip.chunks_exact(ROWS_PER_STRIP).zip(self.of_blocks.chunks_exact_mut(BLOCK_COLUMNS));
+            let strips = self.strip.chunks_exact(strip_len).zip(self.of_blocks.chunks_exact_mut(BLOCK_COLUMNS));
             for (block, (strip, counters)) in blocks.iter().zip(strips) {
-                count_block(&block.places, &strip[..rows.len()], &self.derivatives, counters);
+                count_block(&block.places, strip, derivatives, counters);
             }
         }
     }

@@ -43,14 +43,13 @@ pub(super) fn partition(rows: &mut [u32], scratch: &mut [u32], bin: impl Fn(u32)
 
 /// Writes the rows that go left from the front and the others from the back; returns how many go left.
 fn part_run(rows: &[u32], scratch: &mut [u32], bin: &impl Fn(u32) -> u8, left: &BinSet) -> usize {
-    let goes_left: [bool; 256] = std::array::from_fn(|bin| left.contains(bin as u8));
     let mut bins = [0; ROWS_PER_STRIP];
     let (mut n_left, mut n_right) = (0, 0);
     for rows in rows.chunks(ROWS_PER_STRIP) {
         // In a loop of its own, so short that the processor waits for many rows at once: they lie anywhere in the table.
         bins.iter_mut().zip(rows).for_each(|(to, &row)| *to = bin(row));
         for (&row, &bin) in rows.iter().zip(&bins) {
-            let is_left = goes_left[usize::from(bin)];
+            let is_left = left.contains(bin);
             // A store whose place depends on the answer, not a branch: the answer cannot be foreseen.
             let to = if is_left { n_left } else { scratch.len() - 1 - n_right };
             scratch[to] = row;
