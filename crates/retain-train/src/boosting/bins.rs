@@ -2,8 +2,9 @@
 //!
 //! A column has at most [`MAX_VALUE_BINS`] bins for values and one more, its last, for missing ones. Numbers are cut at quantiles,
 //! halfway between neighbouring distinct values. The most frequent categories have a bin each; all others, and those never seen,
-//! share the bin "other". Bytes lie in blocks of [`BLOCK_COLUMNS`] columns, row after row: one read of a row serves all columns
-//! of a block, and the histograms of a block fit into the first-level cache.
+//! share the bin "other". Bytes lie in panels of [`PANEL_COLUMNS`] columns, row after row: a row of a panel is about a cache line, so
+//! that the rows of a leaf, which lie anywhere, cost little more than one access to memory each. A row is made of blocks of
+//! [`BLOCK_COLUMNS`] columns, whose histograms fit into the first-level cache.
 
 use std::sync::Arc;
 
@@ -15,14 +16,20 @@ use retain_score::Test;
 /// Bins for values; with the one for missing values they fill a byte.
 pub(super) const MAX_VALUE_BINS: usize = 255;
 
-/// Columns that lie side by side.
+/// Columns that are counted together.
 pub(super) const BLOCK_COLUMNS: usize = 8;
+
+/// Blocks that lie side by side; a row of so many is a cache line.
+pub(super) const PANEL_BLOCKS: usize = 8;
+
+/// Columns that lie side by side.
+const PANEL_COLUMNS: usize = PANEL_BLOCKS * BLOCK_COLUMNS;
 
 /// Quantiles are taken from at most so many rows, evenly spaced: more do not move them, and sorting is what binning costs.
 const MAX_QUANTILE_ROWS: usize = 200_000;
 
 /// Rows that a thread bins at a time.
-const ROWS_PER_TASK: usize = 8192;
+const ROWS_PER_TASK: usize = 2048;
 
 /// Values that are looked up side by side, so that their searches do not wait for each other.
 const LANES: usize = 16;
@@ -37,8 +44,42 @@ pub(super) struct BinnedTable {
     pub(super) columns: Vec<BinnedColumn>,
     /// Number of rows.
     pub(super) n_rows: usize,
-    /// Column `c` is byte `c % BLOCK_COLUMNS` of block `c / BLOCK_COLUMNS`; a block has one entry per row.
-    blocks: Vec<Arc<Vec<BlockRow>>>,
+    /// Column `c` is in panel `c / PANEL_COLUMNS`.
+    panels: Vec<Arc<Panel>>,
+}
+
+/// Neighbouring columns, up to [`PANEL_COLUMNS`], row after row.
+#[derive(Debug, Clone)]
+pub(super) struct Panel {
+    /// Blocks of one row.
+    n_blocks: usize,
+    /// Block `b` of row `r` is at `r * n_blocks + b`.
+    blocks: Vec<BlockRow>,
+}
+
+impl Panel {
+    /// Copies one block of these rows. Nothing is done with them here, so that the processor waits for many rows at once.
+    pub(super) fn copy_block(&self, block: usize, rows: &[u32], to: &mut [BlockRow]) {
+        for (to, &row) in to.iter_mut().zip(rows) {
+            *to = self.blocks[row as usize * self.n_blocks + block];
+        }
+    }
+}
+
+/// The bins of one column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ColumnBins<'a> {
+    panel: &'a Panel,
+    block: usize,
+    place: usize,
+}
+
+impl ColumnBins<'_> {
+    /// The bin of a row.
+    #[inline]
+    pub(super) fn of(&self, row: u32) -> u8 {
+        self.panel.blocks[row as usize * self.panel.n_blocks + self.block][self.place % BLOCK_COLUMNS]
+    }
 }
 
 /// One binned feature.
@@ -97,25 +138,33 @@ impl BinnedTable {
             .into_par_iter()
             .filter_map(|feature_idx| BinnedColumn::new(dataset, feature_idx, row_idxs))
             .collect();
-        let blocks = columns.chunks(BLOCK_COLUMNS).map(|columns| Arc::new(bin_rows(dataset, row_idxs, columns))).collect();
-        Self { columns, n_rows: row_idxs.len(), blocks }
+        let panels = columns.chunks(PANEL_COLUMNS).map(|columns| Arc::new(bin_rows(dataset, row_idxs, columns))).collect();
+        Self { columns, n_rows: row_idxs.len(), panels }
     }
 
     /// Puts another column in the place of one; `bins` has a bin for each row.
     pub(super) fn replace(&mut self, column: usize, with: BinnedColumn, bins: impl Iterator<Item = u8>) {
         self.columns[column] = with;
-        let block = Arc::make_mut(&mut self.blocks[column / BLOCK_COLUMNS]);
-        block.iter_mut().zip(bins).for_each(|(row, bin)| row[column % BLOCK_COLUMNS] = bin);
+        let panel = Arc::make_mut(&mut self.panels[column / PANEL_COLUMNS]);
+        let rows = panel.blocks.chunks_exact_mut(panel.n_blocks);
+        let block = column % PANEL_COLUMNS / BLOCK_COLUMNS;
+        rows.zip(bins).for_each(|(row, bin)| row[block][column % BLOCK_COLUMNS] = bin);
     }
 
-    /// The rows of a block of columns.
-    pub(super) fn block(&self, block: usize) -> &[BlockRow] {
-        &self.blocks[block]
+    /// Columns from `panel * PANEL_COLUMNS` on.
+    pub(super) fn panel(&self, panel: usize) -> &Panel {
+        &self.panels[panel]
+    }
+
+    /// The bins of a column.
+    pub(super) fn bins(&self, column: usize) -> ColumnBins<'_> {
+        let block = column % PANEL_COLUMNS / BLOCK_COLUMNS;
+        ColumnBins { panel: &self.panels[column / PANEL_COLUMNS], block, place: column % BLOCK_COLUMNS }
     }
 
     /// The bin of a row in a column.
     pub(super) fn bin(&self, column: usize, row: u32) -> u8 {
-        self.blocks[column / BLOCK_COLUMNS][row as usize][column % BLOCK_COLUMNS]
+        self.bins(column).of(row)
     }
 }
 
@@ -237,29 +286,34 @@ fn n_reached(padded: &[f64; 256], first_step: u8, values: &[f64; LANES]) -> [u8;
     while step > 0 {
         for (reached, value) in reached.iter_mut().zip(values) {
             // Never past 255; the mask spares the check.
-            *reached += step * usize::from(padded[(*reached + step - 1) & 255] <= *value);
+            let reaches = padded[(*reached + step - 1) & 255] <= *value;
+            // Said to be unpredictable, or the compiler makes it a branch: half of them would be foreseen wrongly.
+            *reached += std::hint::select_unpredictable(reaches, step, 0);
         }
         step /= 2;
     }
     reached.map(|reached| reached as u8)
 }
 
-/// The bytes of a block of columns.
-fn bin_rows(dataset: &Dataset, row_idxs: &[usize], columns: &[BinnedColumn]) -> Vec<BlockRow> {
-    let mut block = vec![BlockRow::default(); row_idxs.len()];
+/// The bytes of the columns of a panel.
+fn bin_rows(dataset: &Dataset, row_idxs: &[usize], columns: &[BinnedColumn]) -> Panel {
+    let n_blocks = columns.len().div_ceil(BLOCK_COLUMNS);
+    let mut blocks = vec![BlockRow::default(); n_blocks * row_idxs.len()];
     let n_categories = |column: &BinnedColumn| dataset.schema.features[column.feature_idx as usize].categories.len();
     let lookups: Vec<Lookup> = columns.iter().map(|column| column.lookup(n_categories(column))).collect();
-    block.par_chunks_mut(ROWS_PER_TASK).zip(row_idxs.par_chunks(ROWS_PER_TASK)).for_each(|(block, row_idxs)| {
+    let tasks = blocks.par_chunks_mut(n_blocks * ROWS_PER_TASK).zip(row_idxs.par_chunks(ROWS_PER_TASK));
+    tasks.for_each(|(blocks, row_idxs)| {
         for (place, (column, lookup)) in columns.iter().zip(&lookups).enumerate() {
             let values = &dataset.columns[column.feature_idx as usize];
-            for (rows, row_idxs) in block.chunks_mut(LANES).zip(row_idxs.chunks(LANES)) {
+            let (block, place) = (place / BLOCK_COLUMNS, place % BLOCK_COLUMNS);
+            for (rows, row_idxs) in blocks.chunks_mut(n_blocks * LANES).zip(row_idxs.chunks(LANES)) {
                 let mut lanes = [f64::NAN; LANES];
                 lanes.iter_mut().zip(row_idxs).for_each(|(lane, &row_idx)| *lane = values[row_idx]);
-                rows.iter_mut().zip(lookup.bins(&lanes)).for_each(|(row, bin)| row[place] = bin);
+                rows.chunks_exact_mut(n_blocks).zip(lookup.bins(&lanes)).for_each(|(row, bin)| row[block][place] = bin);
             }
         }
     });
-    block
+    Panel { n_blocks, blocks }
 }
 
 /// Positions of the categories that get a bin of their own, most frequent first, ties by position.

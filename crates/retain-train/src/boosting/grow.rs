@@ -137,8 +137,9 @@ impl Grower<'_> {
     fn split(&mut self, leaf: OpenLeaf, is_last: bool) -> Option<[OpenLeaf; 2]> {
         let (column, split) = leaf.best?;
         let range = leaf.range.clone();
-        let goes_left = |row: u32| split.left_bins.contains(self.table.bin(column, row));
-        let n_left = partition(&mut self.rows[range.clone()], &mut self.scratch[range.clone()], goes_left);
+        let bins = self.table.bins(column);
+        let (rows, scratch) = (&mut self.rows[range.clone()], &mut self.scratch[range.clone()]);
+        let n_left = partition(rows, scratch, |row| bins.of(row), &split.left_bins);
         let middle = range.start + n_left;
         let left = self.child(&split.left, range.start..middle, leaf.depth + 1);
         let right = self.child(&split.right, middle..range.end, leaf.depth + 1);

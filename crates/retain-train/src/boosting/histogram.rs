@@ -2,17 +2,23 @@
 //!
 //! Derivatives are added as whole numbers. Their sums are exact, so that rows may be added in any order and by any number of
 //! threads, and what a parent has more than one child is the other child to the last bit. A row's gradient, hessian and count
-//! are added by two additions of 64 bits into the counters of one block of columns, which stay in the first-level cache; after
-//! [`ROWS_PER_RUN`] rows at most, the counters are moved to the [`Cell`]s of the node.
+//! are added by two additions of 64 bits into counters; after [`ROWS_PER_RUN`] rows at most, the counters are moved to the
+//! [`Cell`]s of the node.
+//!
+//! The rows of a leaf lie anywhere in the table, and waiting for them costs more than adding them. So [`ROWS_PER_STRIP`] rows at
+//! a time are copied together first, in a loop so short that the processor waits for many of them at once, and then added block of
+//! columns by block of columns, whose counters stay in the first-level cache meanwhile.
 
 use std::ops::{AddAssign, Sub};
 
 use rayon::prelude::*;
 
-use super::bins::{BLOCK_COLUMNS, BinnedTable, BlockRow};
+use super::bins::{BLOCK_COLUMNS, BinnedTable, BlockRow, PANEL_BLOCKS, Panel};
 
 /// Rows whose hessians and count fit into one counter.
 const ROWS_PER_RUN: usize = 1 << 15;
+/// Rows that are copied together before they are added.
+const ROWS_PER_STRIP: usize = 1 << 10;
 /// Bits of a counter that count rows; the others add up hessians of [`MAX_VALUE_BITS`] bits.
 const RUN_COUNT_BITS: u32 = 16;
 /// Bits of one derivative at most; it has 24 before it is scaled.
@@ -232,13 +238,9 @@ impl<'a> Layout<'a> {
         }
         if rows.len() < 2 * MIN_ROWS_PER_TASK || self.n_bytes() > MAX_COPIED_BYTES {
             let mut others = &mut cells[..];
-            let cells_of = |block| {
-                let of_block = others.split_off_mut(..self.n_cells(std::slice::from_ref(block)))?;
-                Some((block, of_block))
-            };
-            let blocks: Vec<_> = self.blocks.iter().filter_map(cells_of).collect();
-            let add = |(block, cells)| self.add_rows(std::slice::from_ref(block), rows, derived, cells);
-            blocks.into_par_iter().for_each(add);
+            let cells_of = |blocks| Some((blocks, others.split_off_mut(..self.n_cells(blocks))?));
+            let tasks: Vec<_> = self.blocks.chunks(self.blocks.len().div_ceil(n_threads)).filter_map(cells_of).collect();
+            tasks.into_par_iter().for_each(|(blocks, cells)| self.add_rows(blocks, rows, derived, cells));
             return Histogram(cells);
         }
         let rows_per_task = rows.len().div_ceil(TASKS_PER_THREAD * n_threads).max(MIN_ROWS_PER_TASK);
@@ -261,19 +263,28 @@ impl<'a> Layout<'a> {
 
     /// Adds rows to the cells of neighbouring blocks.
     fn add_rows(&self, blocks: &[BlockColumns], rows: &[u32], derived: &Derived, cells: &mut [Cell]) {
-        let mut counters = Counters::new();
+        let mut counters = Counters::default();
         for rows in rows.chunks(ROWS_PER_RUN) {
-            counters.gathered.clear();
-            counters.gathered.extend(rows.iter().map(|&row| derived.fixed.packed(derived.pairs[row as usize])));
+            counters.derive(rows, derived);
+            // A few rows lie near each other once read, and the counters of one block stay near where it is emptied before the next.
+            let at_once = if rows.len() > ROWS_PER_STRIP { PANEL_BLOCKS } else { 1 };
             let mut others = &mut *cells;
-            for block in blocks {
-                counters.count(self.table.block(block.block), rows, &block.places);
-                let starts = &self.starts[block.first..=block.first + block.places.len()];
-                for (counters, ends) in counters.of_block.iter_mut().zip(starts.windows(2)) {
-                    let Some(cells) = others.split_off_mut(..ends[1] - ends[0]) else { return };
-                    for (cell, counter) in cells.iter_mut().zip(counters) {
-                        cell.add(derived.fixed.cell(std::mem::take(counter)));
-                    }
+            for blocks in blocks.chunk_by(|a, b| a.block / at_once == b.block / at_once) {
+                counters.count(self.table.panel(blocks[0].block / PANEL_BLOCKS), blocks, rows);
+                let Some(cells) = others.split_off_mut(..self.n_cells(blocks)) else { return };
+                self.take_counters(blocks, &mut counters, &derived.fixed, cells);
+            }
+        }
+    }
+
+    /// Adds the counters of neighbouring blocks to their cells and sets them back to 0.
+    fn take_counters(&self, blocks: &[BlockColumns], counters: &mut Counters, fixed: &FixedPoint, mut cells: &mut [Cell]) {
+        for (block, counters) in blocks.iter().zip(counters.of_blocks.chunks_exact_mut(BLOCK_COLUMNS)) {
+            let starts = &self.starts[block.first..=block.first + block.places.len()];
+            for (counters, ends) in counters.iter_mut().zip(starts.windows(2)) {
+                let Some(of_column) = cells.split_off_mut(..ends[1] - ends[0]) else { return };
+                for (cell, counter) in of_column.iter_mut().zip(counters) {
+                    cell.add(fixed.cell(std::mem::take(counter)));
                 }
             }
         }
@@ -284,46 +295,65 @@ impl<'a> Layout<'a> {
 type ColumnCounters = [[i64; 2]; 256];
 
 /// Where one thread counts.
+#[derive(Default)]
 struct Counters {
-    of_block: Vec<ColumnCounters>,
-    /// The derivatives of the rows being counted.
-    gathered: Vec<[i64; 2]>,
+    /// For each block being counted [`BLOCK_COLUMNS`], of which those of the chosen columns are used; 0 between two counts.
+    of_blocks: Vec<ColumnCounters>,
+    /// The strip of rows being counted, block after block.
+    strip: Vec<BlockRow>,
+    /// The derivatives of a run of rows.
+    pairs: Vec<Pair>,
+    /// The same as whole numbers.
+    derivatives: Vec<[i64; 2]>,
 }
 
 impl Counters {
-    fn new() -> Self {
-        Self { of_block: vec![[[0; 2]; 256]; BLOCK_COLUMNS], gathered: Vec::new() }
+    /// Puts the derivatives of rows side by side.
+    fn derive(&mut self, rows: &[u32], derived: &Derived) {
+        // Two loops: the first is short, so that the processor waits for many rows at once.
+        self.pairs.clear();
+        self.pairs.extend(rows.iter().map(|&row| derived.pairs[row as usize]));
+        self.derivatives.clear();
+        self.derivatives.extend(self.pairs.iter().map(|&pair| derived.fixed.packed(pair)));
     }
 
-    /// Adds the gathered rows to the counters of the block's chosen columns.
-    fn count(&mut self, block: &[BlockRow], rows: &[u32], places: &[usize]) {
-        let Self { of_block, gathered } = self;
-        match *places {
-            [a] => count([a], block, rows, gathered, of_block),
-            [a, b] => count([a, b], block, rows, gathered, of_block),
-            [a, b, c] => count([a, b, c], block, rows, gathered, of_block),
-            [a, b, c, d] => count([a, b, c, d], block, rows, gathered, of_block),
-            [a, b, c, d, e] => count([a, b, c, d, e], block, rows, gathered, of_block),
-            [a, b, c, d, e, f] => count([a, b, c, d, e, f], block, rows, gathered, of_block),
-            [a, b, c, d, e, f, g] => count([a, b, c, d, e, f, g], block, rows, gathered, of_block),
-            _ => count([0, 1, 2, 3, 4, 5, 6, 7], block, rows, gathered, of_block),
+    /// Adds the rows that [`Self::derive`] had to the counters of the chosen columns of some blocks of a panel.
+    fn count(&mut self, panel: &Panel, blocks: &[BlockColumns], rows: &[u32]) {
+        let strip_len = rows.len().min(ROWS_PER_STRIP);
+        self.of_blocks.resize(blocks.len() * BLOCK_COLUMNS, [[0; 2]; 256]);
+        self.strip.resize(blocks.len() * strip_len, BlockRow::default());
+        for (rows, derivatives) in rows.chunks(ROWS_PER_STRIP).zip(self.derivatives.chunks(ROWS_PER_STRIP)) {
+            for (strip, block) in self.strip.chunks_exact_mut(strip_len).zip(blocks) {
+                panel.copy_block(block.block % PANEL_BLOCKS, rows, strip);
+            }
+            let strips = self.strip.chunks_exact(strip_len).zip(self.of_blocks.chunks_exact_mut(BLOCK_COLUMNS));
+            for (block, (strip, counters)) in blocks.iter().zip(strips) {
+                count_block(&block.places, strip, derivatives, counters);
+            }
         }
+    }
+}
+
+/// Adds rows to the counters of a block's chosen columns.
+fn count_block(places: &[usize], rows: &[BlockRow], derivatives: &[[i64; 2]], counters: &mut [ColumnCounters]) {
+    match *places {
+        [a] => count([a], rows, derivatives, counters),
+        [a, b] => count([a, b], rows, derivatives, counters),
+        [a, b, c] => count([a, b, c], rows, derivatives, counters),
+        [a, b, c, d] => count([a, b, c, d], rows, derivatives, counters),
+        [a, b, c, d, e] => count([a, b, c, d, e], rows, derivatives, counters),
+        [a, b, c, d, e, f] => count([a, b, c, d, e, f], rows, derivatives, counters),
+        [a, b, c, d, e, f, g] => count([a, b, c, d, e, f, g], rows, derivatives, counters),
+        _ => count([0, 1, 2, 3, 4, 5, 6, 7], rows, derivatives, counters),
     }
 }
 
 /// Adds rows to the counters of `K` columns. The number of columns is known to the compiler so that it writes out the inner loop.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "a block's columns, when all are chosen, are constants only where this is written out")]
-fn count<const K: usize>(
-    places: [usize; K],
-    block: &[BlockRow],
-    rows: &[u32],
-    gathered: &[[i64; 2]],
-    counters: &mut [ColumnCounters],
-) {
+fn count<const K: usize>(places: [usize; K], rows: &[BlockRow], derivatives: &[[i64; 2]], counters: &mut [ColumnCounters]) {
     let Some(counters) = counters.first_chunk_mut::<K>() else { return };
-    for (&row, &[gradient, hessian_and_count]) in rows.iter().zip(gathered) {
-        let bins = block[row as usize];
+    for (bins, &[gradient, hessian_and_count]) in rows.iter().zip(derivatives) {
         for k in 0..K {
             let counter = &mut counters[k][usize::from(bins[places[k] % BLOCK_COLUMNS])];
             counter[0] = counter[0].wrapping_add(gradient);

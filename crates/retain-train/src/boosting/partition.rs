@@ -2,12 +2,17 @@
 
 use rayon::prelude::*;
 
+use super::bins::BinSet;
+
 /// Rows that a thread parts at a time.
 const ROWS_PER_TASK: usize = 1 << 14;
+/// Rows whose bins are read together.
+const ROWS_PER_STRIP: usize = 1 << 10;
 
-/// Moves the rows that go left to the front, both sides in their order, and returns how many they are; `scratch` is as long.
-pub(super) fn partition(rows: &mut [u32], scratch: &mut [u32], goes_left: impl Fn(u32) -> bool + Sync) -> usize {
-    let part = |(rows, scratch): (&[u32], &mut [u32])| part_run(rows, scratch, &goes_left);
+/// Moves the rows whose bin is in `left` to the front, both sides in their order, and returns how many they are; `scratch` is as
+/// long.
+pub(super) fn partition(rows: &mut [u32], scratch: &mut [u32], bin: impl Fn(u32) -> u8 + Sync, left: &BinSet) -> usize {
+    let part = |(rows, scratch): (&[u32], &mut [u32])| part_run(rows, scratch, &bin, left);
     let runs = rows.par_chunks(ROWS_PER_TASK).zip(scratch.par_chunks_mut(ROWS_PER_TASK));
     let n_left: Vec<usize> = if rows.len() < 2 * ROWS_PER_TASK {
         rows.chunks(ROWS_PER_TASK).zip(scratch.chunks_mut(ROWS_PER_TASK)).map(part).collect()
@@ -37,14 +42,20 @@ pub(super) fn partition(rows: &mut [u32], scratch: &mut [u32], goes_left: impl F
 }
 
 /// Writes the rows that go left from the front and the others from the back; returns how many go left.
-fn part_run(rows: &[u32], scratch: &mut [u32], goes_left: &impl Fn(u32) -> bool) -> usize {
-    let mut n_left = 0;
-    for (place, &row) in rows.iter().enumerate() {
-        let is_left = goes_left(row);
-        // A store whose place depends on the answer, not a branch: the answer cannot be foreseen.
-        let to = if is_left { n_left } else { rows.len() - 1 - (place - n_left) };
-        scratch[to] = row;
-        n_left += usize::from(is_left);
+fn part_run(rows: &[u32], scratch: &mut [u32], bin: &impl Fn(u32) -> u8, left: &BinSet) -> usize {
+    let mut bins = [0; ROWS_PER_STRIP];
+    let (mut n_left, mut n_right) = (0, 0);
+    for rows in rows.chunks(ROWS_PER_STRIP) {
+        // In a loop of its own, so short that the processor waits for many rows at once: they lie anywhere in the table.
+        bins.iter_mut().zip(rows).for_each(|(to, &row)| *to = bin(row));
+        for (&row, &bin) in rows.iter().zip(&bins) {
+            let is_left = left.contains(bin);
+            // A store whose place depends on the answer, not a branch: the answer cannot be foreseen.
+            let to = if is_left { n_left } else { scratch.len() - 1 - n_right };
+            scratch[to] = row;
+            n_left += usize::from(is_left);
+            n_right += usize::from(!is_left);
+        }
     }
     n_left
 }
@@ -56,12 +67,14 @@ mod tests {
     #[test]
     fn both_sides_keep_their_order() {
         for n_rows in [0, 1, 2, 1000, 3 * ROWS_PER_TASK + 5] {
-            for divisor in [1, 2, 7, u32::MAX] {
-                let goes_left = |row: u32| row.is_multiple_of(divisor);
+            for divisor in [1, 2, 7, 255] {
+                let bin = |row: u32| (row % divisor) as u8;
+                let mut only_0 = BinSet::default();
+                only_0.insert(0);
                 let given: Vec<u32> = (0..n_rows as u32).map(|row| row.wrapping_mul(2_654_435_761)).collect();
                 let (mut rows, mut scratch) = (given.clone(), vec![0; n_rows]);
-                let n_left = partition(&mut rows, &mut scratch, goes_left);
-                let (left, right): (Vec<u32>, Vec<u32>) = given.into_iter().partition(|&row| goes_left(row));
+                let n_left = partition(&mut rows, &mut scratch, bin, &only_0);
+                let (left, right): (Vec<u32>, Vec<u32>) = given.into_iter().partition(|&row| bin(row) == 0);
                 assert_eq!(n_left, left.len());
                 assert_eq!(rows, [left, right].concat());
             }

@@ -162,8 +162,9 @@ impl<'a> Search<'a> {
 
     /// The two leaves of the next level; where histograms are kept, the smaller is counted and the larger is what remains.
     fn split(&mut self, leaf: Leaf, question: &Question, rows: &mut [u32], is_last: bool) -> [Leaf; 2] {
-        let goes_left = |row: u32| question.left_bins.contains(self.table.bin(question.column, row));
-        let n_left = partition(&mut rows[leaf.range.clone()], &mut self.scratch[leaf.range.clone()], goes_left);
+        let bins = self.table.bins(question.column);
+        let (of_leaf, scratch) = (&mut rows[leaf.range.clone()], &mut self.scratch[leaf.range.clone()]);
+        let n_left = partition(of_leaf, scratch, |row| bins.of(row), &question.left_bins);
         let middle = leaf.range.start + n_left;
         let [left, right] = [leaf.range.start..middle, middle..leaf.range.end];
         let Some(mut larger) = leaf.histogram.filter(|_| self.keep_histograms && !is_last) else {

@@ -1,5 +1,6 @@
 //! Behaviour of whole fits: on small tables made here, and (`quality`) on public churn tables where they are at hand.
 
+mod histograms;
 mod losses;
 mod quality;
 mod symmetric;
