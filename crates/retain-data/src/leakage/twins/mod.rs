@@ -63,7 +63,7 @@ impl Twins {
                 "{n_rows} rows seem to be {n_groups} customers that stand in the table more than once (rows {rows} for one){shifted}: \
                  folds that part them make a model look better than it is"
             ),
-            fix: "they are kept in one fold; keep one row of each, or name the customer as `entity` or `group`".to_owned(),
+            fix: "they are kept in one fold; keep one row of each, or name in `group` what tells who belongs together".to_owned(),
             allowed: false,
         })
     }
@@ -108,8 +108,23 @@ pub(super) fn find(dataset: &Dataset) -> Twins {
     if n_rows_of(|size| size > MAX_COPIES) > n_rows_of(|size| size <= MAX_COPIES) {
         return Twins::default();
     }
+    if dataset.schema.has_amounts() && !amounts_repeat(&groups, &dataset.target) {
+        return Twins::default();
+    }
     let in_groups: std::collections::BTreeSet<usize> = groups.iter().flatten().copied().collect();
     Twins { n_shifted: shifted.iter().filter(|row| in_groups.contains(row)).count(), groups }
+}
+
+/// Whether the same customers have the same amounts: a copy has its original's. Customers who bought one article on one day are alike in
+/// all that follows from it, and go on to spend what they like.
+fn amounts_repeat(groups: &[Vec<usize>], amounts: &[f64]) -> bool {
+    let telling = groups.iter().filter(|rows| rows.iter().any(|&row| amounts[row] > 0.0));
+    let (mut n_telling, mut n_same) = (0, 0);
+    for rows in telling {
+        n_telling += 1;
+        n_same += usize::from(rows.iter().all(|&row| amounts[row] == amounts[rows[0]]));
+    }
+    2 * n_same >= n_telling
 }
 
 /// Compares rows.
