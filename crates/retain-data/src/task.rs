@@ -362,7 +362,13 @@ fn check_hint(columns: &Section<'_>, name: &str, hint: &ColumnHint, roles: &Tabl
         return contradiction(format!("`{name}` is the target: only `missing` can be said about it"));
     }
     let is = |role: &Option<String>| role.as_deref() == Some(name);
-    if is(&roles.entity) || is(&roles.observed_at) || is(&roles.group) || roles.exclude.iter().any(|column| column == name) {
+    let is_duration = roles.duration.as_ref().is_some_and(|duration| duration.column == name);
+    if is_duration
+        || is(&roles.entity)
+        || is(&roles.observed_at)
+        || is(&roles.group)
+        || roles.exclude.iter().any(|column| column == name)
+    {
         return contradiction(format!("[columns.{name}] describes a feature, and [table] says that `{name}` is not one"));
     }
     if hint.kind == Some(ColumnKind::Category) && hint.monotone.is_some() {
