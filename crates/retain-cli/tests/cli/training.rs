@@ -40,9 +40,17 @@ fn training_prints_what_it_found_and_chose() {
     let table = folder.file("table.csv", simulate_customers(600, 5).csv);
     let arguments = ["train", "--config", &config, "--data", &table, "--test", test, "--out", &out];
     let text = retain(&arguments).expect(0).stdout;
-    for expected in
-        ["tenure_months", "leaderboard", "ROC AUC", "logistic", "tree", "base rate", "least log loss: ", "calibration: ", "--test"]
-    {
+    for expected in [
+        "tenure_months",
+        "leaderboard",
+        "ROC AUC",
+        "logistic",
+        "tree",
+        "base rate",
+        "least log loss: ",
+        "calibration: ",
+        "--test",
+    ] {
         assert!(text.contains(expected), "`{expected}` is not in:\n{text}");
     }
     let mut json = arguments.to_vec();
