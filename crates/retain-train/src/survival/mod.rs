@@ -43,7 +43,7 @@ pub(crate) use periods::is_whole;
 const MAX_CELLS: usize = 24_000_000;
 /// Customers by periods for each second of the budget: beside the fits, whose time is watched, every such row is scored by every
 /// setting, blended, calibrated and measured. From two cores that others use as well.
-const ROWS_PER_SECOND: f64 = 6_000.0;
+const ROWS_PER_SECOND: f64 = 4_000.0;
 /// As many are learned from however small the budget is.
 const MIN_ROWS: usize = 20_000;
 /// Periods to try, finest first.
