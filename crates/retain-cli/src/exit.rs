@@ -224,13 +224,13 @@ fn of_transaction_error(error: &TransactionError) -> Exit {
 
 fn of_train_error(error: &TrainError) -> Exit {
     match error {
-        TrainError::Split(_) | TrainError::Amount { .. } => Exit::DATA,
-        TrainError::Survival(SurvivalError::ManyCauses { .. }) => Exit::USAGE,
         TrainError::Survival(SurvivalError::NoDurations) => Exit::INTERNAL,
-        TrainError::Survival(_) => Exit::DATA,
-        TrainError::OutOfTime { .. } | TrainError::Monotone { .. } | TrainError::NoLearner { .. } | TrainError::Kind { .. } => {
-            Exit::USAGE
-        }
+        TrainError::OutOfTime { .. }
+        | TrainError::Monotone { .. }
+        | TrainError::NoLearner { .. }
+        | TrainError::Kind { .. }
+        | TrainError::Survival(SurvivalError::ManyCauses { .. }) => Exit::USAGE,
+        TrainError::Split(_) | TrainError::Amount { .. } | TrainError::Survival(_) => Exit::DATA,
         _ => Exit::INTERNAL,
     }
 }
