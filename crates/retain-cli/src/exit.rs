@@ -11,7 +11,7 @@ use retain_data::{DataError, TaskError, TransactionError};
 use retain_eval::{EvalError, GateError, GateFileError};
 use retain_score::{BundleError, RegistryError};
 use retain_server::{ConfigError, ServerError};
-use retain_train::TrainError;
+use retain_train::{SurvivalError, TrainError};
 use serde_json::json;
 
 use crate::cli::Format;
@@ -214,17 +214,23 @@ fn exit_of(cause: &(dyn Error + 'static)) -> Option<Exit> {
 fn of_transaction_error(error: &TransactionError) -> Exit {
     match error {
         TransactionError::Table(error) if !error.is_usage() => Exit::DATA,
-        TransactionError::MixedDates { .. } | TransactionError::Cell { .. } | TransactionError::NothingUsable { .. } => {
-            Exit::DATA
-        }
+        TransactionError::MixedDates { .. }
+        | TransactionError::Cell { .. }
+        | TransactionError::NothingUsable { .. }
+        | TransactionError::NoPurchases { .. } => Exit::DATA,
         _ => Exit::USAGE,
     }
 }
 
 fn of_train_error(error: &TrainError) -> Exit {
     match error {
-        TrainError::Split(_) => Exit::DATA,
-        TrainError::OutOfTime { .. } | TrainError::Monotone { .. } => Exit::USAGE,
+        TrainError::Survival(SurvivalError::NoDurations) => Exit::INTERNAL,
+        TrainError::OutOfTime { .. }
+        | TrainError::Monotone { .. }
+        | TrainError::NoLearner { .. }
+        | TrainError::Kind { .. }
+        | TrainError::Survival(SurvivalError::ManyCauses { .. }) => Exit::USAGE,
+        TrainError::Split(_) | TrainError::Amount { .. } | TrainError::Survival(_) => Exit::DATA,
         _ => Exit::INTERNAL,
     }
 }
@@ -292,6 +298,10 @@ fn hint_of(cause: &(dyn Error + 'static)) -> Option<String> {
     }
     match cause.downcast_ref::<TrainError>() {
         Some(TrainError::OutOfTime { .. }) => Some("raise `budget_seconds` in [train] of the task".to_owned()),
+        Some(TrainError::NoLearner { .. }) => {
+            Some("add `logistic` or `boosting` to `learners` in [train] of the task".to_owned())
+        }
+        Some(TrainError::Amount { .. }) => Some("correct it, or state amounts in a larger unit".to_owned()),
         Some(TrainError::Monotone { .. }) => Some("add `boosting` to `learners`, or remove `monotone`".to_owned()),
         _ => None,
     }
@@ -307,6 +317,7 @@ fn transaction_hint(error: &TransactionError) -> Option<&'static str> {
         }
         TransactionError::EndsBefore { .. } => Some("take a newer log, or a date at most 31 days after its end"),
         TransactionError::NobodyYet { .. } => Some("take a later `--observe-at`, or fewer `--origins`"),
+        TransactionError::NoPurchases { .. } => Some("if the log writes purchases below 0, turn the sign of its amounts"),
         TransactionError::Cell { .. } => Some("correct the cell, or leave it empty: such rows are counted and left out"),
         _ => None,
     }
@@ -335,7 +346,9 @@ fn data_hint(error: &DataError) -> Option<&'static str> {
         DataError::OneClass { .. } | DataError::PositiveNotFound { .. } | DataError::ManyClasses { .. } => {
             Some("check `target` and `positive` in [table] of the task, and that the table has customers who left and who stayed")
         }
-        DataError::TooFewLabels { .. } => Some("collect more customers, or more months of the same customers"),
+        DataError::TooFewLabels { .. } | DataError::TooFewAmounts { .. } => {
+            Some("collect more customers, or more months of the same customers")
+        }
         DataError::NoObservation { .. } => {
             Some("add that column to the table; `score` and `explain` also take the day as `--observed-at 2026-01-31`")
         }

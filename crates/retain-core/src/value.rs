@@ -48,7 +48,7 @@ pub enum ValueError {
         found: f64,
     },
     /// A duration below 0, or none.
-    #[error("should be a duration of 0 or more, found `{found}`")]
+    #[error("should be a duration of 0 or more, found {}", quoted(found))]
     NotDuration {
         /// What was found.
         found: String,
@@ -66,7 +66,7 @@ pub enum ValueError {
         found: String,
     },
     /// Not an ISO date.
-    #[error("should be an ISO date such as `2026-01-31`, found `{found}`")]
+    #[error("should be an ISO date such as `2026-01-31`, found {}", quoted(found))]
     NotDate {
         /// What was found, shortened.
         found: String,
@@ -74,6 +74,11 @@ pub enum ValueError {
     /// A date, but no observation date to count its days from.
     #[error("is a date, and without the date of observation its age in days is unknown")]
     NoObservation,
+}
+
+/// What was found between quotes; an empty cell has none.
+fn quoted(found: &str) -> String {
+    if found.is_empty() { "nothing".to_owned() } else { format!("`{found}`") }
 }
 
 fn shortened(text: &str) -> String {

@@ -27,6 +27,8 @@ pub struct RejectedCell {
     pub row: usize,
     /// The column's name.
     pub column: String,
+    /// Whether models read the column; targets, dates of observation and durations they do not.
+    pub is_feature: bool,
     /// What was found and what was expected.
     pub problem: ValueError,
 }
@@ -234,15 +236,17 @@ pub enum DataError {
     },
     /// Too few rows to learn from.
     #[error(
-        "{n_rows} rows have a value in target `{column}`, {n_positives} of them above 0: at least {needed} of these are needed"
+        "{n_rows} rows have a value in target `{column}`, {n_positives} of them {counted}: at least {needed} of these are needed"
     )]
     TooFewAmounts {
         /// The column.
         column: String,
         /// Rows with a target.
         n_rows: usize,
-        /// Of which above 0.
+        /// Of which count.
         n_positives: usize,
+        /// What those are that count, such as `above 0`.
+        counted: &'static str,
         /// Rows above 0 that are needed.
         needed: usize,
     },
@@ -328,6 +332,8 @@ fn list_cells(first: &[RejectedCell], n_cells: usize, n_rows: usize) -> String {
                 "hint: correct the cells; of a feature, `{section}` may also list them in `missing = [...]` or set `kind = \"category\"`, \
                  but every row needs its date of observation"
             )
+        } else if !cell.is_feature {
+            "hint: correct these cells, or remove their rows".to_owned()
         } else {
             format!("hint: correct the cells, or under `{section}` list them in `missing = [...]` or set `kind = \"category\"`")
         });

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use arrow::record_batch::RecordBatch;
-use retain_core::{Day, FeatureSchema, FeatureValue, ValueError};
+use retain_core::{ColumnKind, Day, FeatureSchema, FeatureValue, ValueError};
 
 use crate::cells::{Cells, FeatureEncoder};
 use crate::dataset::Dataset;
@@ -14,8 +14,9 @@ use crate::table::TableSource;
 use crate::target::{TargetReader, amount};
 
 /// Order numbers of the columns that are not features, in which rejected cells of one row are told; features come after 0, the date.
-const TARGET_ORDER: usize = usize::MAX - 1;
-const DURATION_ORDER: usize = usize::MAX;
+const TARGET_ORDER: usize = usize::MAX - 2;
+const DURATION_ORDER: usize = usize::MAX - 1;
+const PAST_ORDER: usize = usize::MAX;
 
 /// Rejected cells that are told in full.
 const LISTED_CELLS: usize = 20;
@@ -178,7 +179,7 @@ impl Loader {
         let mut rejected = BatchRejects::new(self.n_read, batch.num_rows());
         let chosen = self.add_targets(batch, &mut rejected);
         self.add_durations(batch, &chosen, &mut rejected);
-        self.add_past(batch, &chosen);
+        self.add_past(batch, &chosen, &mut rejected);
         let kept = kept_rows(&chosen, batch.num_rows());
         let observed_at = self.dataset.schema.observed_at.clone().unwrap_or_default();
         let observed = self.layout.observed(batch, self.reference, |row, problem| {
@@ -242,12 +243,21 @@ impl Loader {
         }));
     }
 
-    /// What cannot be read here is told where the same column is read as a feature.
-    fn add_past(&mut self, batch: &RecordBatch, chosen: &[usize]) {
-        let Some(past) = &mut self.dataset.past else { return };
+    /// What cannot be read here is told where the same column is read as a feature, if it is one of numbers.
+    fn add_past(&mut self, batch: &RecordBatch, chosen: &[usize], rejected: &mut BatchRejects) {
+        let (Some(name), Some(past)) = (&self.dataset.schema.past, &mut self.dataset.past) else { return };
         let Some(cells) = self.layout.past.map(|position| Cells::of(batch.column(position))) else { return };
+        let is_told = self.dataset.schema.features.iter().any(|spec| spec.name == *name && spec.kind == ColumnKind::Number);
         let markers = missing_markers(None);
-        past.extend(chosen.iter().map(|&row| amount(cells.value(row), &markers).ok().flatten().unwrap_or(f64::NAN)));
+        past.extend(chosen.iter().map(|&row| match amount(cells.value(row), &markers) {
+            Ok(amount) => amount.unwrap_or(f64::NAN),
+            Err(problem) => {
+                if !is_told {
+                    rejected.add(row, name, PAST_ORDER, problem);
+                }
+                f64::NAN
+            }
+        }));
     }
 
     fn add_names(&mut self, batch: &RecordBatch, chosen: &[usize]) {
@@ -312,7 +322,9 @@ impl BatchRejects {
         }
         self.of_column.1 += 1;
         if self.of_column.1 <= LISTED_CELLS {
-            self.cells.push((order, RejectedCell { row: self.first_row + row + 1, column: column.to_owned(), problem }));
+            let is_feature = (1..TARGET_ORDER).contains(&order);
+            let row = self.first_row + row + 1;
+            self.cells.push((order, RejectedCell { row, column: column.to_owned(), is_feature, problem }));
         }
     }
 }

@@ -310,7 +310,8 @@ fn check_sizes(task: &Task, counts: TargetCounts) -> Result<Option<Warning>, Dat
     }
     if n_positives < MIN_CLASS_ROWS {
         let (column, n_rows) = (task.table.target.clone(), n_positives + n_others);
-        return Err(DataError::TooFewAmounts { column, n_rows, n_positives, needed: MIN_CLASS_ROWS });
+        let counted = if task.kind.is_amount() { "above 0" } else { "that ended" };
+        return Err(DataError::TooFewAmounts { column, n_rows, n_positives, counted, needed: MIN_CLASS_ROWS });
     }
     Ok((n_positives < COMFORTABLE_POSITIVES).then(|| {
         let what = if task.kind.is_amount() { "have an amount above 0" } else { "ended" };

@@ -154,7 +154,12 @@ impl RowReader {
     fn name_problems(&self, problems: Vec<Option<(&str, ValueError)>>) -> Vec<RejectedCell> {
         let named = problems.into_iter().enumerate().filter_map(|(row, problem)| problem.map(|problem| (row, problem)));
         named
-            .map(|(row, (column, problem))| RejectedCell { row: self.n_read + row + 1, column: column.to_owned(), problem })
+            .map(|(row, (column, problem))| RejectedCell {
+                row: self.n_read + row + 1,
+                column: column.to_owned(),
+                is_feature: self.schema.feature_idx(column).is_some(),
+                problem,
+            })
             .collect()
     }
 }

@@ -300,10 +300,22 @@ fn read_duration(table: &Section<'_>, kind: TaskKind) -> Result<Option<DurationS
     let meaning = "the column with the time until it happened, or until the end of the observation";
     let column = table.required_text("duration", meaning)?;
     let unit = table.word("duration_unit", &UNITS.map(|(name, _, _)| name))?;
-    let words = column.to_lowercase();
     // The column's own name says it where the task does not; a bare number is days.
-    let of_unit = UNITS.iter().find(|(name, word, _)| unit.map_or_else(|| words.contains(word), |unit| unit == *name));
+    let of_unit = match unit {
+        Some(unit) => UNITS.iter().find(|(name, ..)| unit == *name),
+        None => unit_in_name(&column),
+    };
     Ok(Some(DurationSpec { column, unit_days: of_unit.map_or(1.0, |(_, _, days)| *days) }))
+}
+
+/// The unit that a column is named after: one that stands there as a word, else the last, as `holidayMonths` are months.
+fn unit_in_name(column: &str) -> Option<&'static (&'static str, &'static str, f64)> {
+    let name = column.to_lowercase();
+    let is_word = |unit: &str| {
+        name.split(|letter: char| !letter.is_alphanumeric()).any(|word| word.strip_suffix('s').unwrap_or(word) == unit)
+    };
+    let whole = UNITS.iter().filter(|(_, unit, _)| is_word(unit)).max_by_key(|(_, unit, _)| name.rfind(unit));
+    whole.or_else(|| UNITS.iter().filter(|(_, unit, _)| name.contains(unit)).max_by_key(|(_, unit, _)| name.rfind(unit)))
 }
 
 /// A column has one part to play; only the entity may be the group as well.
@@ -362,7 +374,13 @@ fn check_hint(columns: &Section<'_>, name: &str, hint: &ColumnHint, roles: &Tabl
         return contradiction(format!("`{name}` is the target: only `missing` can be said about it"));
     }
     let is = |role: &Option<String>| role.as_deref() == Some(name);
-    if is(&roles.entity) || is(&roles.observed_at) || is(&roles.group) || roles.exclude.iter().any(|column| column == name) {
+    let is_duration = roles.duration.as_ref().is_some_and(|duration| duration.column == name);
+    if is_duration
+        || is(&roles.entity)
+        || is(&roles.observed_at)
+        || is(&roles.group)
+        || roles.exclude.iter().any(|column| column == name)
+    {
         return contradiction(format!("[columns.{name}] describes a feature, and [table] says that `{name}` is not one"));
     }
     if hint.kind == Some(ColumnKind::Category) && hint.monotone.is_some() {

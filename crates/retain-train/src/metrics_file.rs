@@ -13,6 +13,8 @@ use crate::train::TrainError;
 
 /// Rows whose contributions are averaged for the importance of features.
 const IMPORTANCE_ROWS: usize = 1_000;
+/// As many of a hazard, which is explained once for every period of the horizon.
+const HAZARD_IMPORTANCE_ROWS: usize = 250;
 /// From here on a leak is likelier than a good model: honest ones on the public churn tables stay below .95.
 const TOO_GOOD_AUC: f64 = 0.99;
 
@@ -210,7 +212,8 @@ impl MetricsFile {
 /// Mean absolute contributions over rows spread evenly through the table.
 fn importance(dataset: &Dataset, model: &Model) -> Result<Vec<Importance>, ModelError> {
     let predictor = Predictor::new(model, &dataset.schema)?;
-    let stride = dataset.n_rows().div_ceil(IMPORTANCE_ROWS).max(1);
+    let n_rows = if matches!(model, Model::Hazard(_)) { HAZARD_IMPORTANCE_ROWS } else { IMPORTANCE_ROWS };
+    let stride = dataset.n_rows().div_ceil(n_rows).max(1);
     let rows = dataset.rows(&(0..dataset.n_rows()).step_by(stride).collect::<Vec<_>>());
     let mut sums = vec![0.0; dataset.n_features()];
     for row in rows.in_order() {

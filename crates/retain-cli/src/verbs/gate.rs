@@ -95,12 +95,9 @@ fn read_champion(name: &str, arguments: &Arguments, bundle: &Bundle) -> Result<B
     let target = |bundle: &Bundle| {
         let (manifest, schema) = (&bundle.manifest, &bundle.schema);
         let (horizon, lead) = (manifest.horizon_days, manifest.lead_days);
-        format!(
-            "{}: `{}` = `{}`, horizon {horizon} days, lead {lead} days",
-            manifest.kind,
-            schema.target,
-            schema.positive.join("` or `")
-        )
+        // Amounts have no label that means it happened.
+        let is = if schema.positive.is_empty() { String::new() } else { format!(" = `{}`", schema.positive.join("` or `")) };
+        format!("{}: `{}`{is}, horizon {horizon} days, lead {lead} days", manifest.kind, schema.target)
     };
     let (expected, found) = (target(bundle), target(&champion));
     if expected != found {

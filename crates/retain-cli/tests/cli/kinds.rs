@@ -189,3 +189,39 @@ fn churn_has_the_columns_it_always_had_and_a_band_on_request() {
     assert_eq!(score(&[]), ["customer_id", "probability"]);
     assert_eq!(score(&["--details"]), ["customer_id", "probability", "band"]);
 }
+
+#[test]
+fn tables_that_no_model_of_the_kind_can_be_learned_from_end_with_5_and_leave_nothing() {
+    let folder = Folder::new();
+    let out = folder.path("model");
+    let refuse = |kind: &str, roles: &str, csv: String, says: &[&str]| {
+        let task = format!(
+            "[task]\nname = \"refused\"\nkind = \"{kind}\"\ndefinition = \"made up\"\nhorizon_days = 90\n\
+             [table]\nentity = \"id\"\n{roles}\n[train]\nlearners = [\"logistic\"]\n"
+        );
+        let (config, table) = (folder.file("refused.toml", task), folder.file("refused.csv", csv));
+        let run = retain(&["train", "--config", &config, "--data", &table, "--out", &out]).expect(5);
+        says.iter().fold(run, |run, text| run.says(text));
+        assert!(!std::path::Path::new(&out).exists(), "{kind} {roles}");
+    };
+    let rows = |header: &str, row: &dyn Fn(usize) -> String| (0..400).fold(header.to_owned(), |csv, at| csv + &row(at));
+    let followed = |months: &dyn Fn(usize) -> String| {
+        rows("id,usage,months,status\n", &|at| {
+            format!("c{at},{},{},{}\n", at * 7919 % 101, months(at), ["stays", "left"][at / 3 % 2])
+        })
+    };
+    let survival = "target = \"status\"\npositive = \"left\"\nduration = \"months\"";
+    refuse("survival", survival, followed(&|_| "0".into()), &["all durations of the 400 rows are 0"]);
+    refuse("survival", survival, followed(&|at| (at % 2).to_string()), &["90 days", "30 days", "lower `horizon_days`"]);
+    let gap = |at: usize| if at == 4 { String::new() } else { (at % 9).to_string() };
+    refuse("survival", survival, followed(&gap), &["row 5: column `months`", "found nothing", "remove their rows"]);
+    let spent = |past: &dyn Fn(usize) -> &'static str, most: &str| {
+        rows("id,usage,before,amount\n", &|at| {
+            let amount = if at == 9 { most.to_owned() } else { (at * 31 % 97).to_string() };
+            format!("c{at},{},{},{amount}\n", at * 7919 % 101, past(at))
+        })
+    };
+    let amount = "target = \"amount\"\npast = \"before\"";
+    refuse("ltv", amount, spent(&|at| ["few", "many"][at % 2], "3"), &["column `before` should be a number", "`few`"]);
+    refuse("engagement", amount, spent(&|at| ["1", "2"][at % 2], "1e300"), &["`c9`", "1e15", "hint: "]);
+}

@@ -118,7 +118,10 @@ fn a_log_that_ends_early_has_no_labels_but_forecasts() {
     assert_eq!(run.json()["labels"], serde_json::json!([]));
     assert!(columns(&out).iter().all(|(name, _)| !name.ends_with("_next")));
     assert!(numbers(&out, "expected_value").iter().all(|value| value.is_finite() && *value >= 0.0));
-    make(CDNOW, "1998-06-30", "900", &out, &[]).expect(0).says("a horizon of 900 days is longer than the log");
+    let task = folder.path("task.toml");
+    let run = make(CDNOW, "1998-06-30", "900", &out, &["--task", &task]).expect(0);
+    run.says("a horizon of 900 days is longer than the log").says("warning[no_task]");
+    assert!(!std::path::Path::new(&task).exists());
 }
 
 #[test]

@@ -20,7 +20,24 @@ const LOG_CHANCE: f64 = -20.7;
 /// Fewer rows of one class show nothing, however unlikely.
 const MIN_PURE_ROWS: f64 = 30.0;
 
-pub(super) fn check(dataset: &Dataset, outcome: &Outcome) -> Vec<Finding> {
+/// Asks every column of every outcome; of a column that knows several, the surest finding is told.
+pub(super) fn check_all(dataset: &Dataset, outcomes: &[Outcome]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for (position, outcome) in outcomes.iter().enumerate() {
+        // A name says the same of every outcome.
+        for finding in check(dataset, outcome).into_iter().filter(|finding| position == 0 || finding.code != "leak_name") {
+            let known = findings.iter().position(|known| known.columns == finding.columns && known.code == finding.code);
+            match known.map(|at| &mut findings[at]) {
+                Some(known) if known.severity >= finding.severity => {}
+                Some(known) => *known = finding,
+                None => findings.push(finding),
+            }
+        }
+    }
+    findings
+}
+
+fn check(dataset: &Dataset, outcome: &Outcome) -> Vec<Finding> {
     let columns = dataset.schema.features.iter().zip(&dataset.columns);
     columns.flat_map(|(spec, column)| check_column(spec, column, outcome)).collect()
 }
@@ -75,9 +92,9 @@ fn value_finding(name: &str, strength: Strength, outcome: &Outcome) -> Option<Fi
         code: "leak_value",
         severity,
         columns: vec![name.to_owned()],
-        measure: outcome.measure(),
+        measure: outcome.measure,
         figure: strength.value,
-        message: format!("column `{name}` alone has a {} of {:.4}: {meaning}", outcome.measure(), strength.value),
+        message: format!("column `{name}` alone has a {} of {:.4}: {meaning}", outcome.measure, strength.value),
         fix: exclude_or_allow(name),
         allowed: false,
     })
@@ -89,12 +106,11 @@ fn emptiness_finding(name: &str, strength: Strength, outcome: &Outcome) -> Optio
         code: "leak_missing",
         severity,
         columns: vec![name.to_owned()],
-        measure: outcome.measure(),
+        measure: outcome.measure,
         figure: strength.value,
         message: format!(
             "whether column `{name}` is empty has a {} of {:.4}: it was filled or cleared because of what happened",
-            outcome.measure(),
-            strength.value
+            outcome.measure, strength.value
         ),
         fix: exclude_or_allow(name),
         allowed: false,
@@ -144,9 +160,9 @@ fn name_finding(name: &str, strength: Strength, outcome: &Outcome) -> Option<Fin
         code: "leak_name",
         severity,
         columns: vec![name.to_owned()],
-        measure: outcome.measure(),
+        measure: outcome.measure,
         figure: strength.value,
-        message: format!("the name of column `{name}` {what} ({} {:.2})", outcome.measure(), strength.value),
+        message: format!("the name of column `{name}` {what} ({} {:.2})", outcome.measure, strength.value),
         fix: "make sure that it was known on the day of observation, or `exclude` it".to_owned(),
         allowed: false,
     })

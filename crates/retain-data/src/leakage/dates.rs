@@ -61,7 +61,7 @@ impl Window<'_> {
             _ => Severity::Likely,
         };
         let say =
-            if knows { format!(", which alone has a {} of {:.2}", outcome.measure(), knowledge.value) } else { String::new() };
+            if knows { format!(", which alone has a {} of {:.2}", outcome.measure, knowledge.value) } else { String::new() };
         Some(Finding {
             code: "leak_date",
             severity,
@@ -186,12 +186,12 @@ impl Window<'_> {
             code: "leak_time",
             severity: Severity::Likely,
             columns: worst,
-            measure: outcome.measure(),
+            measure: outcome.measure,
             figure: mixed - ahead,
             message: format!(
                 "simple votes of the columns have a {} of {mixed:.3} on the latest rows when learned from rows of all times, and {ahead:.3} \
                  when learned from earlier ones; most of it is lost by {named}: they know the time rather than the customer",
-                outcome.measure()
+                outcome.measure
             ),
             fix: format!("judge by time only, as `observed_at = {:?}` does; consider leaving these columns out", self.column),
             allowed: false,

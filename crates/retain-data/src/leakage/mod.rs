@@ -17,6 +17,7 @@ use retain_core::Day;
 use crate::dataset::Dataset;
 use crate::error::Warning;
 use crate::task::Task;
+use outcome::Outcome;
 
 pub use twins::{Twins, keep_together};
 
@@ -27,6 +28,9 @@ pub const NOT_SHOWN: [&str; 4] = [
     "statistics of the label (target encoding) that were computed with the rows that will judge the model",
     "scaling, imputation or selection of columns that was fitted on all rows before they were split",
 ];
+
+/// Fewer customers with or without an amount, or who left, say nothing sure.
+const MIN_ROWS: f64 = 30.0;
 
 /// How sure a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,14 +120,12 @@ impl LeakReport {
 /// Checks of single columns look at up to 200,000 rows spread evenly over the table, checks of repeated customers at all rows. Beside
 /// the dataset this takes a few dozen bytes a row, whatever the number of columns. The same table gives the same report.
 pub fn find_leaks(dataset: &Dataset, task: &Task, today: Day) -> LeakReport {
-    // However it happened, it happened.
-    let happened = |value: &f64| f64::from(u8::from(*value > 0.0));
-    let events: Option<Vec<f64>> = (!dataset.schema.has_amounts()).then(|| dataset.target.iter().map(happened).collect());
-    let outcome = outcome::Outcome::new(events.as_deref().unwrap_or(&dataset.target), &dataset.group);
+    let outcomes = outcomes(dataset);
+    let outcome = &outcomes[0];
     let twins = twins::find(dataset);
-    let mut findings = columns::check(dataset, &outcome);
-    findings.extend(dates::check(dataset, task, today, &outcome));
-    findings.extend(rows::check(dataset, &outcome));
+    let mut findings = columns::check_all(dataset, &outcomes);
+    findings.extend(dates::check(dataset, task, today, outcome));
+    findings.extend(rows::check(dataset, outcome));
     findings.extend(twins.finding(dataset.n_rows()));
     for finding in &mut findings {
         let columns = &finding.columns;
@@ -131,4 +133,21 @@ pub fn find_leaks(dataset: &Dataset, task: &Task, today: Day) -> LeakReport {
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     LeakReport { findings, twins }
+}
+
+/// What a column may know: first the target; of an amount also whether there is any, of survival also how long who left had stayed.
+fn outcomes(dataset: &Dataset) -> Vec<Outcome> {
+    // However it happened, it happened.
+    let happened: Vec<f64> = dataset.target.iter().map(|value| f64::from(u8::from(*value > 0.0))).collect();
+    let event = Outcome::new(&happened, &dataset.group);
+    if dataset.schema.has_amounts() {
+        let amount = Outcome::new(&dataset.target, &dataset.group);
+        let asks_more = amount.rate().is_none() && event.smaller_class() >= MIN_ROWS;
+        return if asks_more { vec![amount, event.named("ROC AUC of any amount")] } else { vec![amount] };
+    }
+    let left: Vec<usize> = (0..event.rows.len()).filter(|&row| happened[event.rows[row]] > 0.0).collect();
+    // Who is still there was followed until today, and how long follows from the first day: only who left can be asked.
+    let stay = dataset.duration.as_ref().filter(|_| left.len() as f64 >= MIN_ROWS);
+    let stay = stay.map(|days| Outcome::new(days, &dataset.group).of_rows(&left));
+    std::iter::once(event).chain(stay.map(|stay| stay.named("rank correlation with how long those stayed who left"))).collect()
 }

@@ -24,6 +24,8 @@ pub(super) struct Outcome {
     fold: Vec<u8>,
     /// Positive and negative rows; none for amounts.
     classes: Option<(f64, f64)>,
+    /// What [`Strength::value`] is.
+    pub(super) measure: &'static str,
 }
 
 /// Rows of one score.
@@ -56,7 +58,8 @@ impl Outcome {
         let scores = if is_binary { values } else { mid_ranks(&values) };
         let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
         let fold = rows.iter().map(|&row| (group[row] as usize % N_FOLDS) as u8).collect();
-        Self { centred: scores.iter().map(|score| score - mean).collect(), fold, rows, classes }
+        let measure = if is_binary { "ROC AUC" } else { "rank correlation" };
+        Self { centred: scores.iter().map(|score| score - mean).collect(), fold, rows, classes, measure }
     }
 
     /// The same target for some of the rows; `kept` are positions in `rows`, rising.
@@ -69,17 +72,23 @@ impl Outcome {
             centred: centred.iter().map(|value| value - mean).collect(),
             fold: kept.iter().map(|&row| self.fold[row]).collect(),
             classes: self.classes.map(|_| (n_positives, kept.len() as f64 - n_positives)),
+            measure: self.measure,
         }
     }
 
-    /// What [`Strength::value`] is.
-    pub(super) fn measure(&self) -> &'static str {
-        if self.classes.is_some() { "ROC AUC" } else { "rank correlation" }
+    /// The same outcome, its measure under another name.
+    pub(super) fn named(self, measure: &'static str) -> Self {
+        Self { measure, ..self }
     }
 
     /// Share of positive rows; none for amounts.
     pub(super) fn rate(&self) -> Option<f64> {
         self.classes.map(|(positives, negatives)| positives / (positives + negatives).max(1.0))
+    }
+
+    /// Rows of the rarer class; none of amounts.
+    pub(super) fn smaller_class(&self) -> f64 {
+        self.classes.map_or(0.0, |(positives, negatives)| positives.min(negatives))
     }
 
     /// Signed: from 0 to 1 (AUC) or from -1 to 1 (correlation).
@@ -100,8 +109,10 @@ impl Outcome {
             return if positives * negatives > 0.0 { 0.5 + covariance / (positives * negatives) } else { 0.5 };
         }
         let score_spread = rank_squares - rank_sum * rank_sum / f64::max(n, 1.0);
-        let spread: f64 = self.centred.iter().map(|value| value * value).sum::<f64>() * score_spread;
-        if spread > 0.0 { covariance / spread.sqrt() } else { 0.0 }
+        let spread: f64 = self.centred.iter().map(|value| value * value).sum();
+        // Where most amounts are 0, a score that tells these apart is no worse for it: it is held against the most it could reach.
+        let most = spread * score_spread.min(spread);
+        if most > 0.0 { covariance / most.sqrt() } else { 0.0 }
     }
 
     /// AUC or correlation of scores, one per row looked at, the higher the surer.

@@ -53,11 +53,11 @@ fn name_order(dataset: &Dataset, outcome: &Outcome) -> Option<Finding> {
         code: "leak_id",
         severity: Severity::Certain,
         columns: vec![entity.clone()],
-        measure: outcome.measure(),
+        measure: outcome.measure,
         figure: strength.value,
         message: format!(
             "`{entity}` in its order has a {} of {:.4}: names were given, or the table was put together, by who left",
-            outcome.measure(),
+            outcome.measure,
             strength.value
         ),
         fix: format!(
@@ -94,9 +94,9 @@ fn row_order(dataset: &Dataset, outcome: &Outcome) -> Option<Finding> {
         code: "leak_row_order",
         severity,
         columns: Vec::new(),
-        measure: outcome.measure(),
+        measure: outcome.measure,
         figure,
-        message: format!("the order of the rows alone has a {} of {figure:.3}: {meaning}", outcome.measure()),
+        message: format!("the order of the rows alone has a {} of {figure:.3}: {meaning}", outcome.measure),
         fix: fix.to_owned(),
         allowed: false,
     })

@@ -64,7 +64,10 @@ impl<'l> CustomerTable<'l> {
         let first = last - f64::from(every_days) * f64::from(n_origins.saturating_sub(1));
         let purchases = log.customers.iter().flat_map(|customer| &customer.days).filter(|day| day.is_purchase());
         let first_purchase = purchases.map(|day| day.day).min();
-        if first_purchase.is_none_or(|day| f64::from(day) > first) {
+        let Some(first_purchase) = first_purchase else {
+            return Err(TransactionError::NoPurchases { n_refunds: log.counts.n_refunds });
+        };
+        if f64::from(first_purchase) > first {
             return Err(TransactionError::NobodyYet { observe_at: Day::from_days(first), first: log_first, last: log_last });
         }
         // Between two days of the log, or little later, so the casts keep every digit.

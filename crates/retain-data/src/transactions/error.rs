@@ -83,6 +83,14 @@ pub enum TransactionError {
         /// Why they were left out.
         left_out: String,
     },
+    /// Nothing was ever bought.
+    #[error(
+        "the log has no purchase: all {n_refunds} usable rows have a negative amount, which is a refund; expected amounts of 0 or more"
+    )]
+    NoPurchases {
+        /// Rows with a negative amount.
+        n_refunds: usize,
+    },
     /// Nobody bought on or before the observation date.
     #[error("nobody bought on or before {observe_at}; the log goes from {first} to {last}")]
     NobodyYet {

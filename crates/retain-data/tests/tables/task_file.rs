@@ -106,3 +106,28 @@ fn mistakes_are_told_with_line_and_remedy() {
         assert_contains(&Task::parse(&text).unwrap_err().to_string(), expected);
     }
 }
+
+#[test]
+fn the_unit_of_durations_is_read_off_the_columns_name() {
+    let unit_days = |column: &str, more: &str| {
+        let text = format!(
+            "[task]\nname = \"t\"\nkind = \"survival\"\ndefinition = \"d\"\nhorizon_days = 30\n\
+             [table]\ntarget = \"left\"\npositive = 1\nduration = \"{column}\"\n{more}"
+        );
+        Task::parse(&text).unwrap().table.duration.unwrap().unit_days
+    };
+    for (column, days) in [
+        ("tenure", 1.0),
+        ("tenure_days", 1.0),
+        ("Tenure in Months", 365.25 / 12.0),
+        ("tenureMonths", 365.25 / 12.0),
+        ("holiday_months", 365.25 / 12.0),
+        ("holidayMonths", 365.25 / 12.0),
+        ("months_since_payday", 365.25 / 12.0),
+        ("weeks", 7.0),
+        ("subscription_year", 365.25),
+    ] {
+        assert_eq!(unit_days(column, ""), days, "{column}");
+    }
+    assert_eq!(unit_days("tenure_months", "duration_unit = \"weeks\""), 7.0);
+}

@@ -159,6 +159,9 @@ fn dates_outside_the_log_are_refused() {
     assert!(refusal("2025-12-31", 0, 1).contains("nobody bought on or before 2025-12-31"));
     assert!(refusal("2026-01-20", 30, 5).contains("nobody bought on or before 2025-09-22"));
     assert!(refusal("2030-01-01", 0, 1).contains("1411 days before"));
+    let refunds = read("customer,date,amount\na,2026-01-01,-1\nb,2026-01-02,-2\n");
+    let error = CustomerTable::new(&refunds, day("2026-01-02"), 30, 0, 1).unwrap_err().to_string();
+    assert!(error.contains("no purchase: all 2 usable rows"), "{error}");
     assert!(CustomerTable::new(&log, day("2026-03-01"), 30, 0, 1).is_ok_and(|table| table.silent_days() == 9));
     assert!(CustomerTable::new(&log, Day::from_days(-1e18), 30, 0, 1).is_err());
     assert!(CustomerTable::new(&log, Day::from_days(1e18), u32::MAX, u32::MAX, u32::MAX).is_err());

@@ -18,7 +18,7 @@ mod person_periods;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -41,6 +41,11 @@ pub(crate) use periods::is_whole;
 
 /// Numbers (rows × columns) that the table of customers by periods may have: 192 MB.
 const MAX_CELLS: usize = 24_000_000;
+/// Customers by periods for each second of the budget: beside the fits, whose time is watched, every such row is scored by every
+/// setting, blended, calibrated and measured. From two cores that others use as well.
+const ROWS_PER_SECOND: f64 = 4_000.0;
+/// As many are learned from however small the budget is.
+const MIN_ROWS: usize = 20_000;
 /// Periods to try, finest first.
 const N_PERIODS: [usize; 3] = [limits::MAX_PERIODS, 24, 12];
 /// A way of leaving that fewer customers took teaches nothing, and some fold would have none of them.
@@ -154,7 +159,8 @@ impl<'a> Study<'a> {
         let unit_days = table.schema.duration.as_ref().map_or(1.0, |duration| duration.unit_days);
         let followed = Followed { days, left: &left };
         let n_columns = table.n_features() + 1;
-        let fits = |periods: &Periods| count_rows(days, periods).saturating_mul(n_columns) <= MAX_CELLS;
+        let (in_memory, in_time) = (MAX_CELLS / n_columns, rows_in_time(run.options.budget));
+        let fits = |periods: &Periods| count_rows(days, periods) <= in_memory.min(in_time);
         let mut periods = Periods::choose(followed, unit_days, f64::from(task.horizon_days), N_PERIODS[0])?;
         for most in &N_PERIODS[1..] {
             if !fits(&periods) {
@@ -163,14 +169,20 @@ impl<'a> Study<'a> {
         }
         let mut persons: Vec<usize> = (0..table.n_rows()).collect();
         if !fits(&periods) {
-            let share = MAX_CELLS as f64 / count_rows(days, &periods).saturating_mul(n_columns) as f64;
+            let share = in_memory.min(in_time) as f64 / count_rows(days, &periods) as f64;
             persons = sample_of_groups(table, share, run.options.seed);
-            run.warnings.push(format!(
-                "customers by periods would fill the memory: the model learned from a random {} of {} rows, in {} periods",
+            check_causes(&causes, &persons.iter().map(|&person| table.target[person]).collect::<Vec<_>>())?;
+            let what = format!(
+                "the model learned from a random {} of {} rows, in {} periods",
                 persons.len(),
                 table.n_rows(),
                 periods.n_periods()
-            ));
+            );
+            if in_time < in_memory {
+                run.cut_short(&what);
+            } else {
+                run.warnings.push(format!("customers by periods would fill the memory: {what}"));
+            }
         }
         run.warnings.extend(thin_horizon(days, periods.horizon_days));
         Ok(Self { table, plan, periods, persons, causes })
@@ -216,6 +228,11 @@ fn check_causes(causes: &[String], target: &[f64]) -> Result<(), SurvivalError> 
         }
     }
     Ok(())
+}
+
+/// Customers by periods that a budget has time for.
+fn rows_in_time(budget: Duration) -> usize {
+    ((budget.as_secs_f64() * ROWS_PER_SECOND) as usize).max(MIN_ROWS)
 }
 
 fn thin_horizon(days: &[f64], horizon_days: f64) -> Option<String> {

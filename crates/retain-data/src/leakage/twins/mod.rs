@@ -25,9 +25,6 @@ const MIN_SEEN: usize = 5;
 /// Customers are copied a few times, by oversampling perhaps a dozen. Where most of the rows found are in larger sets, the columns cannot
 /// tell customers apart: buyers of a single article, say, whose other numbers all follow from its date.
 const MAX_COPIES: usize = 20;
-/// Copies of a customer have that customer's amount. Where fewer of the rows found agree in it, they are customers who did the same so
-/// far, such as one purchase of the same price on the same day, and went different ways.
-const MIN_EQUAL_AMOUNTS: f64 = 0.3;
 /// Expected chance pairs in the whole table.
 const CHANCE_PAIRS: f64 = 1e-3;
 
@@ -66,7 +63,7 @@ impl Twins {
                 "{n_rows} rows seem to be {n_groups} customers that stand in the table more than once (rows {rows} for one){shifted}: \
                  folds that part them make a model look better than it is"
             ),
-            fix: "they are kept in one fold; keep one row of each, or name the customer as `entity` or `group`".to_owned(),
+            fix: "they are kept in one fold; keep one row of each, or name in `group` what tells who belongs together".to_owned(),
             allowed: false,
         })
     }
@@ -111,24 +108,23 @@ pub(super) fn find(dataset: &Dataset) -> Twins {
     if n_rows_of(|size| size > MAX_COPIES) > n_rows_of(|size| size <= MAX_COPIES) {
         return Twins::default();
     }
-    if dataset.schema.has_amounts() && share_of_equal_amounts(dataset, &groups) < MIN_EQUAL_AMOUNTS {
+    if dataset.schema.has_amounts() && !amounts_repeat(&groups, &dataset.target) {
         return Twins::default();
     }
     let in_groups: std::collections::BTreeSet<usize> = groups.iter().flatten().copied().collect();
     Twins { n_shifted: shifted.iter().filter(|row| in_groups.contains(row)).count(), groups }
 }
 
-/// Of the rows in groups that have an amount above 0, the share whose amount the next row of the group has too.
-fn share_of_equal_amounts(dataset: &Dataset, groups: &[Vec<usize>]) -> f64 {
-    let (mut n_amounts, mut n_equal) = (0_usize, 0_usize);
-    for rows in groups {
-        for (&row, &next) in rows.iter().zip(rows.iter().cycle().skip(1)) {
-            let amount = dataset.target[row];
-            n_amounts += usize::from(amount > 0.0);
-            n_equal += usize::from(amount > 0.0 && is_same(amount, dataset.target[next]));
-        }
+/// Whether the same customers have the same amounts: a copy has its original's. Customers who bought one article on one day are alike in
+/// all that follows from it, and go on to spend what they like.
+fn amounts_repeat(groups: &[Vec<usize>], amounts: &[f64]) -> bool {
+    let telling = groups.iter().filter(|rows| rows.iter().any(|&row| amounts[row] > 0.0));
+    let (mut n_telling, mut n_same) = (0, 0);
+    for rows in telling {
+        n_telling += 1;
+        n_same += usize::from(rows.iter().all(|&row| amounts[row] == amounts[rows[0]]));
     }
-    n_equal as f64 / n_amounts.max(1) as f64
+    2 * n_same >= n_telling
 }
 
 /// Compares rows.

@@ -238,8 +238,13 @@ fn labelled(customers: &CustomerTable<'_>, horizon_days: u32, output: Output) ->
 
 fn report(arguments: &Arguments, made: &Made<'_>, output: Output) -> Result<()> {
     let task = task::text(arguments.horizon_days, &made.columns[0], &made.written.labels, made.customers.origins().len());
-    if let Some(path) = &arguments.task {
-        write_file(path, &task)?;
+    match &arguments.task {
+        Some(path) if made.written.labels.is_empty() => {
+            let message = format!("`{}` is not written: without labels there is nothing to train on", path.display());
+            output.warn("no_task", &message);
+        }
+        Some(path) => write_file(path, &task)?,
+        None => {}
     }
     output.note(&summary(made));
     // With the table on standard output, nothing else goes there.
