@@ -27,7 +27,7 @@ const MAX_VALUE_BITS: u32 = 32;
 const CELL_BITS: u32 = 127;
 /// Below so many bins to read, spreading them over threads costs more than it saves.
 const MIN_PARALLEL_BINS: usize = 1 << 16;
-/// Rows per task at least, so that its histogram is worth adding up; with fewer, threads take a block of columns each.
+/// Rows per task at least, so that its histogram is worth adding up; with fewer, threads take some columns each.
 const MIN_ROWS_PER_TASK: usize = 1 << 13;
 /// Tasks that a thread gets, so that one that is held up does not hold up all.
 const TASKS_PER_THREAD: usize = 4;
@@ -266,7 +266,7 @@ impl<'a> Layout<'a> {
         let mut counters = Counters::default();
         for rows in rows.chunks(ROWS_PER_RUN) {
             counters.derive(rows, derived);
-            // A few rows lie near each other once read, and the counters of one block stay near where it is emptied before the next.
+            // What one strip of rows copies stays in the cache anyway; then one block's counters do for all and stay there too.
             let at_once = if rows.len() > ROWS_PER_STRIP { PANEL_BLOCKS } else { 1 };
             let mut others = &mut *cells;
             for blocks in blocks.chunk_by(|a, b| a.block / at_once == b.block / at_once) {
