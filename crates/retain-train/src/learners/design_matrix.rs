@@ -92,14 +92,18 @@ impl DesignMatrix {
         let mut terms = Vec::with_capacity(self.codes.len());
         for code in &self.codes {
             let mut shape = code.blank.clone();
-            let mut used = false;
+            let (mut used, mut curved) = (false, false);
             for (&column, &coefficient) in columns.iter().zip(coefficients) {
                 if self.columns[column].feature_idx == code.feature_idx {
                     shift += add_coefficient(&mut shape, self.columns[column].role, coefficient);
                     used = true;
+                    curved |= matches!(self.columns[column].role, Role::Square { .. });
                 }
             }
             if used {
+                if !curved {
+                    widen(&mut shape);
+                }
                 let total: f64 = row_idxs.iter().map(|&row_idx| shape.value(dataset.columns[code.feature_idx][row_idx])).sum();
                 terms.push(Term { feature_idx: code.feature_idx as u32, shape, mean: total / row_idxs.len() as f64 });
             }
@@ -155,6 +159,17 @@ impl DesignMatrix {
         }
         self.codes
             .push(FeatureCode { feature_idx, blank: Shape::Category { values: vec![0.0; n_categories + 1], missing: 0.0 } });
+    }
+}
+
+/// Lets a straight line go on for once more the range that the rows had, on either side: next year's customers are often a little
+/// outside of it, and in the same direction. A curve, and a logarithm, which has no values below its lowest, stay within.
+fn widen(shape: &mut Shape) {
+    if let Shape::Number { low, high, log: false, .. } = shape {
+        let range = *high - *low;
+        if (*low - range).is_finite() && (*high + range).is_finite() {
+            (*low, *high) = (*low - range, *high + range);
+        }
     }
 }
 
@@ -279,6 +294,22 @@ mod tests {
                 rows.in_order().map(|row| term.shape.value(row[term.feature_idx as usize])).sum::<f64>() / rows.n_rows() as f64;
             assert!((term.mean - mean).abs() < 1e-12);
         }
+    }
+
+    #[test]
+    fn a_straight_line_goes_on_for_one_more_range_and_a_curve_does_not() {
+        let mut table = example(300, 5);
+        table.columns[0] = (0..300).map(|row| f64::from(row % 11)).collect();
+        let row_idxs: Vec<usize> = (0..300).collect();
+        let design = DesignMatrix::new(&table, &row_idxs);
+        let of_first = |role: fn(&Role) -> bool| design.columns.iter().position(|c| c.feature_idx == 0 && role(&c.role)).unwrap();
+        let (linear, square) = (of_first(|role| *role == Role::Linear), of_first(|role| matches!(role, Role::Square { .. })));
+        let shape = |columns: &[usize]| design.terms(columns, &[1.0, 0.5][..columns.len()], &table, &row_idxs).1[0].shape.clone();
+        let (line, curve) = (shape(&[linear]), shape(&[linear, square]));
+        let step = line.value(10.0) - line.value(9.0);
+        assert!((line.value(20.0) - line.value(10.0) - 10.0 * step).abs() < 1e-9);
+        assert_eq!((line.value(20.0), line.value(-10.0)), (line.value(1e9), line.value(-1e9)));
+        assert_eq!((curve.value(10.0), curve.value(0.0)), (curve.value(20.0), curve.value(-1e9)));
     }
 
     #[test]
