@@ -6,6 +6,14 @@ use retain_data::{Dataset, Fold, SplitError, stratified_folds, time_folds};
 const N_FOLDS: usize = 5;
 /// Rolling origins of a table with dates.
 const N_ORIGINS: usize = 3;
+/// Stretches of neighbouring rows that a table without dates is looked at in.
+const N_STRETCHES: usize = 100;
+/// Rows below which stretches are too short to tell order from chance.
+const MIN_ORDERED_ROWS: usize = 2_000;
+/// How far beyond chance the label's share has to vary between stretches, in standard deviations of the chi-square statistic.
+const ORDER_Z: f64 = 10.0;
+/// Part of the label's variance that has to be within stretches: a table sorted by its label is in no order of time.
+const MIN_WITHIN: f64 = 0.5;
 /// Customers below which resampling them says little about other customers.
 const FEW_GROUPS: usize = 30;
 
@@ -56,7 +64,8 @@ impl Plan {
     }
 
     fn by_customer(dataset: &Dataset, strata: Vec<f64>, seed: u64) -> Result<Self, SplitError> {
-        let folds = stratified_folds(&strata, &dataset.group, N_FOLDS, seed);
+        let stretches = stretches_of_ordered(dataset, &strata);
+        let folds = stratified_folds(&strata, stretches.as_ref().unwrap_or(&dataset.group), N_FOLDS, seed);
         if folds.is_empty() {
             return Err(SplitError::TooFewGroups { found: dataset.n_groups() });
         }
@@ -67,11 +76,15 @@ impl Plan {
                 return Err(SplitError::OneClass { block, n_rows: fold.train.len(), n_positives });
             }
         }
+        let (kept, warnings) = match stretches {
+            None => ("customers", Vec::new()),
+            Some(_) => ("customers and neighbouring rows", vec![ORDERED.to_owned()]),
+        };
         let description = format!(
-            "{} random folds, stratified by label, customers kept together (the table has no dates of observation)",
+            "{} random folds, stratified by label, {kept} kept together (the table has no dates of observation)",
             folds.len()
         );
-        Ok(Self { folds, strata, test: None, description, gap_days: None, warnings: Vec::new() })
+        Ok(Self { folds, strata, test: None, description, gap_days: None, warnings })
     }
 
     /// Which rows judge the model, in words.
@@ -88,6 +101,43 @@ impl Plan {
         rows.sort_unstable();
         rows
     }
+}
+
+const ORDERED: &str = "the label's share changes along the table as if the rows stood in order of time: neighbouring rows are kept in one fold, \
+    because they would tell each other's label; name the day of each row in `observed_at`, so that later rows judge what earlier ones taught";
+
+/// The stretch of each row's customer, where the label's share changes along the table by more than chance; none in other tables, and
+/// none where customers have several rows each, whose order is that of the customers.
+///
+/// A chi-square test that the shares of a hundred stretches are one.
+fn stretches_of_ordered(dataset: &Dataset, strata: &[f64]) -> Option<Vec<u32>> {
+    let n_rows = strata.len();
+    if n_rows < MIN_ORDERED_ROWS || dataset.n_groups() * 10 < n_rows * 9 {
+        return None;
+    }
+    let stretch_of = |row_idx: usize| row_idx * N_STRETCHES / n_rows;
+    let (mut n, mut n_positive) = ([0.0; N_STRETCHES], [0.0; N_STRETCHES]);
+    for (row_idx, label) in strata.iter().enumerate() {
+        n[stretch_of(row_idx)] += 1.0;
+        n_positive[stretch_of(row_idx)] += label;
+    }
+    let share = n_positive.iter().sum::<f64>() / n_rows as f64;
+    let variance = share * (1.0 - share);
+    let (mut chi_square, mut within) = (0.0, 0.0);
+    for (n, n_positive) in n.into_iter().zip(n_positive) {
+        let of_stretch: f64 = n_positive / n;
+        chi_square += n * (of_stretch - share).powi(2) / variance;
+        within += n * of_stretch * (1.0 - of_stretch);
+    }
+    let degrees = (N_STRETCHES - 1) as f64;
+    let is_ordered = (chi_square - degrees) / (2.0 * degrees).sqrt() > ORDER_Z && within > MIN_WITHIN * variance * n_rows as f64;
+    is_ordered.then(|| {
+        // A customer of several rows belongs to the stretch of the first of them.
+        let mut stretch_of_group = std::collections::BTreeMap::new();
+        (0..n_rows)
+            .map(|row_idx| *stretch_of_group.entry(dataset.group[row_idx]).or_insert_with(|| stretch_of(row_idx) as u32))
+            .collect()
+    })
 }
 
 /// 1 where it happened, or the amount is above the median; 0 elsewhere. Of amounts that are mostly 0, those above 0 are 1.
@@ -119,6 +169,27 @@ mod tests {
         assert!(plan.description.starts_with("3 random folds"), "{}", plan.description);
         assert!(plan.warnings[0].contains("3 customers"), "{:?}", plan.warnings);
         assert!(Plan::new(&example(300, 1), 30.0, 1).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn neighbours_stay_together_where_the_label_drifts_and_nowhere_else() {
+        let labelled = |share: &dyn Fn(f64) -> f64| {
+            let mut table = example(6_000, 3);
+            // Shares as they are, without chance: every row in turn of a sequence that is evenly spread.
+            for (row_idx, label) in table.target.iter_mut().enumerate() {
+                let uniform = (row_idx as f64 * 0.618_033_988_749_895).fract();
+                *label = f64::from(u8::from(uniform < share(row_idx as f64 / 6_000.0)));
+            }
+            Plan::new(&table, 30.0, 1).unwrap()
+        };
+        let drifting = labelled(&|position| 0.1 + 0.3 * position);
+        assert!(drifting.warnings[0].contains("observed_at"), "{:?}", drifting.warnings);
+        let fold_of_first = &drifting.folds.iter().find(|fold| fold.validate.contains(&0)).unwrap().validate;
+        assert!((0..60).all(|row_idx| fold_of_first.contains(&row_idx)));
+        assert!(drifting.folds.iter().all(|fold| fold.validate.len() > 600), "folds of like sizes");
+        for steady in [labelled(&|_| 0.25), labelled(&|position| f64::from(u8::from(position < 0.25)))] {
+            assert_eq!(steady.warnings, Vec::<String>::new());
+        }
     }
 
     #[test]
