@@ -39,8 +39,7 @@ impl Ration {
 
 /// What the folds of one learner came to.
 struct FoldFits {
-    /// One model per fold and setting.
-    models: Vec<Vec<MarginModel>>,
+    trials: Vec<Trial>,
     /// Rows that each fit was thinned to; none where it had all.
     max_rows: Option<usize>,
 }
@@ -59,6 +58,8 @@ pub(crate) struct Trial {
 pub(crate) struct Tried {
     learner: Arc<dyn Learner + Send>,
     max_rows: Option<usize>,
+    /// Settings that there was no time for.
+    n_left_out: usize,
     trials: Vec<Trial>,
 }
 
@@ -106,9 +107,10 @@ impl<'a> Arena<'a> {
         self.judged.iter().map(|&row_idx| self.plan.strata[row_idx]).collect()
     }
 
-    /// Fits all settings of a learner on all folds.
+    /// Fits the settings of a learner on all folds.
     ///
-    /// A learner that cannot be done within its ration learns from a random share of the rows.
+    /// A learner that cannot be done within its ration tries the settings that promised most, and where there is no time for one of
+    /// them either, learns from a random share of the rows.
     pub(crate) fn run(
         &self,
         learner: Arc<dyn Learner + Send>,
@@ -116,20 +118,10 @@ impl<'a> Arena<'a> {
         ration: Ration,
         fold_done: &(dyn Fn() + Sync),
     ) -> Result<Tried, TrainError> {
-        let name = learner.name();
         let configurations = learner.configurations(self.dataset, context.loss);
         let work = Work { learner: learner.as_ref(), configurations: &configurations, context, fold_done };
-        let FoldFits { models: fits, max_rows } =
-            self.fit_in_time(work, ration).map_err(|source| TrainError::Fit { learner: name, source })?;
-        // Setting by setting: the models of a setting are given up once its margins are known.
-        let by_setting = transposed(fits, configurations.len());
-        let trials = configurations.iter().zip(by_setting).map(|(configuration, models)| {
-            let margins = self.judged_margins(&models)?;
-            let loss = self.mean_loss(&margins, context.loss);
-            Ok(Trial { settled: learner.settle(configuration, &models), margins, loss })
-        });
-        let trials = trials.collect::<Result<_, TrainError>>()?;
-        Ok(Tried { learner, max_rows, trials })
+        let FoldFits { trials, max_rows } = self.fit_in_time(work, ration)?;
+        Ok(Tried { n_left_out: configurations.len() - trials.len(), learner, max_rows, trials })
     }
 
     /// Everything that could be bundled, best first: the best setting of each learner, and a blend of all where that is more.
@@ -188,37 +180,64 @@ impl<'a> Arena<'a> {
         sum / f64::max(total, f64::MIN_POSITIVE)
     }
 
-    /// All rows where the time allows, else half of them, a quarter and so on; each fit shows better how long the next will take.
-    fn fit_in_time(&self, work: Work<'_>, ration: Ration) -> Result<FoldFits, FitError> {
+    /// All settings on all rows where the time allows. Where it does not, a pilot on few rows shows which settings promise most and how
+    /// long a fit takes; then as many of these as there is time for on as many rows as possible, rows before settings.
+    fn fit_in_time(&self, work: Work<'_>, ration: Ration) -> Result<FoldFits, TrainError> {
         let most = self.plan.folds.iter().map(|fold| fold.train.len()).max().unwrap_or(0);
         let silent = Work { fold_done: &|| (), ..work };
         let pilot = || self.fit_folds(silent, PILOT_ROWS, ration.all);
         if most < PILOT_FROM_ROWS {
             return match self.fit_folds(work, usize::MAX, ration.share) {
-                Err(FitError::OutOfTime) if most > PILOT_ROWS => pilot(),
+                Err(TrainError::Fit { source: FitError::OutOfTime, .. }) if most > PILOT_ROWS => pilot(),
                 other => other,
             };
         }
         let mut started = Instant::now();
-        let (mut fits, mut n_rows) = (pilot()?, PILOT_ROWS);
+        let mut fits = pilot()?;
+        let (mut n_rows, mut n_done) = (PILOT_ROWS, work.configurations.len());
+        let by_promise = work.by_promise(&fits.trials);
+        let mut waiting = &by_promise[..];
         loop {
-            let work_per_second = work.learner.work(n_rows) / started.elapsed().as_secs_f64();
-            let affordable = PLANNED_SHARE * ration.seconds_left() * work_per_second;
+            let speed = n_done as f64 * work.learner.work(n_rows) / started.elapsed().as_secs_f64();
+            let affordable = PLANNED_SHARE * ration.seconds_left() * speed;
+            let n_affordable = |rows: usize| (affordable / work.learner.work(rows)) as usize;
+            // Rows before settings: the most rows that one setting can be afforded on, unless the fits so far have as many.
             let mut halves =
                 std::iter::successors(Some(most), |rows| Some(rows / 2)).take_while(|rows| *rows > n_rows + n_rows / 2);
-            let Some(next) = halves.find(|&rows| work.learner.work(rows) <= affordable) else { return Ok(fits) };
+            let larger = halves.find(|&rows| n_affordable(rows) > 0);
+            let next = larger.unwrap_or(n_rows);
+            if larger.is_some() {
+                waiting = &by_promise;
+            }
+            let is_whole = larger.is_some() && next == most && n_affordable(most) >= by_promise.len();
+            let n_tried = match larger {
+                Some(_) if is_whole => by_promise.len(),
+                // One alone shows how long the others will take, and is a result that they cannot spoil.
+                Some(_) => 1,
+                None if n_rows == PILOT_ROWS => 0,
+                None => n_affordable(next).min(waiting.len()),
+            };
+            if n_tried == 0 {
+                return Ok(fits);
+            }
+            let chosen = if is_whole { work.configurations } else { &waiting[..n_tried] };
             started = Instant::now();
-            match self.fit_folds(if next == most { work } else { silent }, next, ration.share) {
-                Ok(more) if more.max_rows.is_none() => return Ok(more),
-                Ok(more) => (fits, n_rows) = (more, next),
-                Err(FitError::OutOfTime) => return Ok(fits),
+            match self.fit_folds(Work { configurations: chosen, ..if is_whole { work } else { silent } }, next, ration.share) {
+                Ok(more) if larger.is_some() => fits = more,
+                Ok(more) => fits.trials.extend(more.trials),
+                Err(TrainError::Fit { source: FitError::OutOfTime, .. }) => return Ok(fits),
                 Err(other) => return Err(other),
+            }
+            (n_rows, n_done) = (next, n_tried);
+            waiting = &waiting[n_tried..];
+            if waiting.is_empty() && n_rows == most {
+                return Ok(fits);
             }
         }
     }
 
-    /// Fits each fold to at most `max_rows` of its rows.
-    fn fit_folds(&self, work: Work<'_>, max_rows: usize, deadline: Option<Instant>) -> Result<FoldFits, FitError> {
+    /// Fits each fold to at most `max_rows` of its rows, and judges the settings on the rows left out.
+    fn fit_folds(&self, work: Work<'_>, max_rows: usize, deadline: Option<Instant>) -> Result<FoldFits, TrainError> {
         let context = FitContext { deadline, ..*work.context };
         let fits: Vec<Result<Vec<MarginModel>, FitError>> = self
             .plan
@@ -232,8 +251,17 @@ impl<'a> Arena<'a> {
                 fit
             })
             .collect();
+        let failed = |source| TrainError::Fit { learner: work.learner.name(), source };
+        let fits = fits.into_iter().collect::<Result<Vec<_>, FitError>>().map_err(failed)?;
+        // Setting by setting: the models of a setting are given up once its margins are known.
+        let by_setting = transposed(fits, work.configurations.len());
+        let trials = work.configurations.iter().zip(by_setting).map(|(configuration, models)| {
+            let margins = self.judged_margins(&models)?;
+            let loss = self.mean_loss(&margins, context.loss);
+            Ok(Trial { settled: work.learner.settle(configuration, &models), margins, loss })
+        });
         let is_thinned = self.plan.folds.iter().any(|fold| fold.train.len() > max_rows);
-        Ok(FoldFits { models: fits.into_iter().collect::<Result<_, _>>()?, max_rows: is_thinned.then_some(max_rows) })
+        Ok(FoldFits { trials: trials.collect::<Result<_, TrainError>>()?, max_rows: is_thinned.then_some(max_rows) })
     }
 
     /// Margins of the judged rows, each from the fold's model that did not train on it, in the order of `judged`.
@@ -280,6 +308,10 @@ pub(crate) fn select(
                 if let Some(max_rows) = one.max_rows {
                     run.cut_short(&format!("the learner `{name}` learned from {max_rows} of {n_rows} rows at a time"));
                 }
+                if one.n_left_out > 0 {
+                    let n_settings = one.trials.len() + one.n_left_out;
+                    run.cut_short(&format!("the learner `{name}` tried {} of {n_settings} settings", one.trials.len()));
+                }
                 tried.push(one);
             }
             Err(TrainError::Fit { source: FitError::OutOfTime, .. }) => {
@@ -312,6 +344,16 @@ struct Work<'a> {
     fold_done: &'a (dyn Fn() + Sync),
 }
 
+impl Work<'_> {
+    /// The settings, those first that did best in these trials.
+    fn by_promise(&self, trials: &[Trial]) -> Vec<Configuration> {
+        let mut order: Vec<(&Configuration, f64)> =
+            self.configurations.iter().zip(trials.iter().map(|trial| trial.loss)).collect();
+        order.sort_by(|a, b| a.1.total_cmp(&b.1));
+        order.into_iter().map(|(configuration, _)| configuration.clone()).collect()
+    }
+}
+
 impl Tried {
     fn part(&self, trial: &Trial, weight: f64) -> Part {
         Part { learner: Arc::clone(&self.learner), configuration: trial.settled.clone(), weight, max_rows: self.max_rows }
@@ -324,9 +366,11 @@ mod tests {
     use super::*;
     use crate::learners::rows::tests::example;
 
-    /// Says the base rate, and has no time for more rows than it affords.
+    /// Says something random that is the better the higher the setting, takes its time, and has none for more rows than it affords.
     struct Slow {
         affords: usize,
+        n_settings: usize,
+        seconds_per_row: f64,
     }
 
     impl Learner for Slow {
@@ -335,7 +379,7 @@ mod tests {
         }
 
         fn configurations(&self, _dataset: &Dataset, _loss: Loss) -> Vec<Configuration> {
-            vec![Configuration::new(&[])]
+            (0..self.n_settings).map(|setting| Configuration::new(&[("setting", setting as f64)])).collect()
         }
 
         fn fit(
@@ -343,21 +387,32 @@ mod tests {
             _dataset: &Dataset,
             row_idxs: &[usize],
             configurations: &[Configuration],
-            _context: &FitContext,
+            context: &FitContext,
         ) -> Result<Vec<MarginModel>, FitError> {
             if row_idxs.len() > self.affords {
-                Err(FitError::OutOfTime)
-            } else {
-                Ok(vec![MarginModel::default(); configurations.len()])
+                return Err(FitError::OutOfTime);
             }
+            let seconds = self.seconds_per_row * (row_idxs.len() * configurations.len()) as f64;
+            std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
+            context.check_time()?;
+            let model = |setting: &Configuration| MarginModel {
+                // The base rate of the example is near a half: an intercept near 0 is the best.
+                intercept: 1.0 / (1.0 + setting.get("setting").unwrap_or(0.0)),
+                ..MarginModel::default()
+            };
+            Ok(configurations.iter().map(model).collect())
         }
     }
 
     fn run(n_rows: usize, affords: usize, ration: Ration) -> Result<Tried, TrainError> {
+        run_settings(n_rows, Slow { affords, n_settings: 1, seconds_per_row: 0.0 }, ration)
+    }
+
+    fn run_settings(n_rows: usize, learner: Slow, ration: Ration) -> Result<Tried, TrainError> {
         let table = example(n_rows, 1);
         let plan = Plan::new(&table, 30.0, 1).unwrap();
         let context = FitContext { loss: Loss::Logistic, seed: 1, deadline: None, gap_days: None };
-        Arena::new(&table, &plan).run(Arc::new(Slow { affords }), &context, ration, &|| ())
+        Arena::new(&table, &plan).run(Arc::new(learner), &context, ration, &|| ())
     }
 
     #[test]
@@ -373,6 +428,18 @@ mod tests {
         }
         let spent = Ration { share: Some(Instant::now()), all: None };
         assert_eq!(run(20_000, usize::MAX, spent).unwrap().max_rows, Some(PILOT_ROWS));
+    }
+
+    #[test]
+    fn where_time_is_short_the_settings_that_promise_most_have_all_rows() {
+        // Forty settings on 16,000 rows a fold take five threads, or fewer, at least 13 seconds; the pilot takes 1.6.
+        let learner = Slow { affords: usize::MAX, n_settings: 40, seconds_per_row: 2e-5 };
+        let until = Instant::now() + std::time::Duration::from_secs(8);
+        let tried = run_settings(20_000, learner, Ration { share: Some(until), all: Some(until) }).unwrap();
+        assert_eq!(tried.max_rows, None);
+        assert!(tried.n_left_out > 0 && tried.trials.len() + tried.n_left_out == 40, "{} left out", tried.n_left_out);
+        let settings: Vec<f64> = tried.trials.iter().map(|trial| trial.settled.get("setting").unwrap()).collect();
+        assert_eq!(settings, (0..tried.trials.len()).map(|i| 39.0 - i as f64).collect::<Vec<_>>());
     }
 
     #[test]
