@@ -19,6 +19,8 @@ use crate::train::{Run, TrainError};
 const PILOT_ROWS: usize = 2_000;
 /// Rows of a fold from which a learner has to show that first: below, the pilot would cost more than it saves.
 const PILOT_FROM_ROWS: usize = 10_000;
+/// Shares of the time that are kept for the last learner.
+const LAST_COUNTS: usize = 4;
 /// Part of the time left that the next fit is planned to take.
 const PLANNED_SHARE: f64 = 0.6;
 
@@ -326,11 +328,11 @@ pub(crate) fn select(
     Ok(arena.entries(&tried, context))
 }
 
-/// When a learner should be done that shares the time until `until` with others, `n_left` learners with itself: the last of them
-/// counts twice.
+/// When a learner should be done that shares the time until `until` with others, `n_left` learners with itself: the last of them, which
+/// is boosting and wins most often, counts as many times as [`LAST_COUNTS`] says.
 fn share_of(until: Instant, n_left: usize) -> Instant {
     let now = Instant::now();
-    let shares = if n_left > 1 { n_left + 1 } else { 1 };
+    let shares = if n_left > 1 { n_left - 1 + LAST_COUNTS } else { 1 };
     now + until.saturating_duration_since(now) / shares as u32
 }
 
