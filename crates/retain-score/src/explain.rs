@@ -54,10 +54,10 @@ impl Engine {
             let feature_idx = term.feature_idx as usize;
             contributions[feature_idx] += term.shape.value(row[feature_idx]) - term.mean;
         }
-        let deepest = self.trees.iter().map(|tree| tree.depth as usize).max().unwrap_or(0);
+        let deepest = self.flat.trees.iter().map(|tree| tree.depth as usize).max().unwrap_or(0);
         let mut shap =
             TreeShap { engine: self, row, contributions, path: vec![PathStep::default(); (deepest + 2) * (deepest + 3) / 2] };
-        for tree in &self.trees {
+        for tree in &self.flat.trees {
             shap.descend(tree.root, 0, 0, PathStep { feature_idx: NO_FEATURE, zero: 1.0, one: 1.0, weight: 0.0 });
         }
         Explanation { margin: self.margin(row), base_margin: self.base_margin, contributions: shap.contributions }
@@ -77,7 +77,7 @@ impl TreeShap<'_> {
     fn descend(&mut self, position: u32, start: usize, length: usize, step: PathStep) {
         extend(&mut self.path[start..=start + length], step);
         let mut length = length + 1;
-        let node = self.engine.nodes[position as usize];
+        let node = self.engine.flat.nodes[position as usize];
         if node.is_leaf() {
             return self.credit(start, length, node.leaf_value());
         }
@@ -90,8 +90,8 @@ impl TreeShap<'_> {
             length -= 1;
         }
         let (left, right) = (node.left, node.left + 1);
-        let goes_left = self.engine.goes_left(node, self.row);
-        let covers = &self.engine.covers;
+        let goes_left = self.engine.flat.goes_left(node, self.row);
+        let covers = &self.engine.flat.covers;
         let total = covers[left as usize] + covers[right as usize];
         for (child, taken) in [(left, goes_left), (right, !goes_left)] {
             let zero = before.zero * (covers[child as usize] / total);

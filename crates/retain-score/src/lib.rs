@@ -23,7 +23,7 @@ pub use bundle::{Bundle, BundleError, FILES, MANIFEST, sha256};
 pub use calibrate::{Calibrator, sigmoid, softplus};
 pub use check::with_period;
 pub use check_rows::{CheckRow, CheckRowError, CheckRows, CheckValue};
-pub use engine::Engine;
+pub use engine::{Engine, Kernel};
 pub use explain::Explanation;
 pub use format::{FormatError, MODEL_FORMAT_VERSION};
 pub use manifest::{BUNDLE_FORMAT_VERSION, Band, Bands, DateRange, Manifest};

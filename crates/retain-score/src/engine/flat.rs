@@ -1,31 +1,13 @@
-//! The hot path: a checked model laid out flat, evaluated without allocation.
-//!
-//! Nodes of all trees lie in one array of 16 bytes each, the two children of a node beside each other, so that a step is
-//! `left + goes_right`. Leaves step onto themselves, which lets several trees of different depth walk side by side:
-//! their memory loads overlap instead of waiting for each other. Margins add the parts in the model's order, alone or in a
-//! batch, so one row and a batch give the same bits.
+//! Trees as explanations read them.
 
-use retain_core::FeatureSchema;
+use crate::model::{NodeKind, Test, Tree};
 
-use crate::model::{MarginModel, ModelError, NodeKind, Term, Test, Tree};
-
-/// Trees that walk side by side.
-const LANES: usize = 8;
-
-/// A margin model ready to be evaluated.
-#[derive(Debug, Clone)]
-pub struct Engine {
-    pub(crate) n_features: usize,
-    pub(crate) intercept: f64,
-    pub(crate) terms: Vec<Term>,
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flat {
     pub(crate) nodes: Vec<FlatNode>,
-    /// Weight of training rows per node; explanations alone read it.
     pub(crate) covers: Vec<f64>,
     pub(crate) trees: Vec<FlatTree>,
-    /// Bit sets of categories, one after another.
     sets: Vec<u64>,
-    /// Mean margin over the training rows.
-    pub(crate) base_margin: f64,
 }
 
 /// A node: a question, or a leaf that steps onto itself.
@@ -81,96 +63,15 @@ impl FlatNode {
             word < n_words && sets[first + word] >> (category % 64) & 1 == 1
         }
     }
-
-    #[inline]
-    fn step(self, row: &[f64], sets: &[u64]) -> u32 {
-        let stride = self.feature_and_flags >> 31;
-        self.left + (stride & u32::from(!self.goes_left(row, sets)))
-    }
 }
 
-impl Engine {
-    /// Checks a model against its schema and lays it out.
-    ///
-    /// # Errors
-    /// [`ModelError`] when the model does not hold together or does not fit the schema.
-    pub fn new(model: &MarginModel, schema: &FeatureSchema) -> Result<Self, ModelError> {
-        model.check(schema)?;
-        let mut engine = Self {
-            n_features: schema.n_features(),
-            intercept: model.intercept,
-            terms: model.terms.clone(),
-            nodes: Vec::new(),
-            covers: Vec::new(),
-            trees: Vec::with_capacity(model.trees.len()),
-            sets: Vec::new(),
-            base_margin: 0.0,
-        };
-        for tree in &model.trees {
-            engine.add_tree(tree);
-        }
-        engine.base_margin = engine.mean_margin();
-        Ok(engine)
-    }
-
-    /// Numbers in a row.
-    pub fn n_features(&self) -> usize {
-        self.n_features
-    }
-
-    /// Mean margin over the training rows: what contributions are told against.
-    pub fn base_margin(&self) -> f64 {
-        self.base_margin
-    }
-
-    /// Number of trees.
-    pub fn n_trees(&self) -> usize {
-        self.trees.len()
-    }
-
-    /// The margin of one encoded row, in log-odds before calibration.
-    ///
-    /// # Panics
-    /// When `row` does not have `n_features` numbers.
-    pub fn margin(&self, row: &[f64]) -> f64 {
-        assert_eq!(row.len(), self.n_features, "a row has one number per feature");
-        let mut margin = self.intercept;
-        for term in &self.terms {
-            margin += term.shape.value(row[term.feature_idx as usize]);
-        }
-        let mut lanes = self.trees.chunks_exact(LANES);
-        for chunk in &mut lanes {
-            let mut positions: [u32; LANES] = std::array::from_fn(|lane| chunk[lane].root);
-            let depth = chunk.iter().fold(0, |deepest, tree| tree.depth.max(deepest));
-            for _ in 0..depth {
-                for position in &mut positions {
-                    *position = self.nodes[*position as usize].step(row, &self.sets);
-                }
-            }
-            for position in positions {
-                margin += self.nodes[position as usize].leaf_value();
-            }
-        }
-        for tree in lanes.remainder() {
-            margin += self.leaf(*tree, row).leaf_value();
-        }
-        margin
-    }
-
+impl Flat {
     pub(crate) fn goes_left(&self, node: FlatNode, row: &[f64]) -> bool {
         node.goes_left(row, &self.sets)
     }
 
-    fn leaf(&self, tree: FlatTree, row: &[f64]) -> FlatNode {
-        let mut node = self.nodes[tree.root as usize];
-        while !node.is_leaf() {
-            node = self.nodes[node.step(row, &self.sets) as usize];
-        }
-        node
-    }
-
     /// Lays out one tree, parents before children and the children of one parent side by side.
-    fn add_tree(&mut self, tree: &Tree) {
+    pub(crate) fn add_tree(&mut self, tree: &Tree) {
         let root = self.nodes.len() as u32;
         let mut depth = 0;
         // (position in the tree, position in the flat array, depth); the flat place of a node is taken when its parent is placed.
@@ -214,13 +115,8 @@ impl Engine {
         }
     }
 
-    fn mean_margin(&self) -> f64 {
-        let terms = self.terms.iter().fold(self.intercept, |sum, term| sum + term.mean);
-        self.trees.iter().fold(terms, |sum, tree| sum + self.mean_of(tree.root))
-    }
-
     /// Mean value below a node, weighted by cover.
-    fn mean_of(&self, position: u32) -> f64 {
+    pub(crate) fn mean_of(&self, position: u32) -> f64 {
         let node = self.nodes[position as usize];
         if node.is_leaf() {
             return node.leaf_value();

@@ -1,0 +1,147 @@
+//! The hot path: a checked model compiled for evaluation without branches or allocation.
+//!
+//! Values become ranks ([`views`]), small trees answer side by side ([`parts`]), large ones are walked ([`walk`]), and leaves are
+//! added up as whole numbers ([`fixed`]), so that every kernel gives the same bits, for one row and for many.
+
+mod avx512;
+mod fixed;
+pub(crate) mod flat;
+mod parts;
+mod views;
+mod walk;
+
+use retain_core::FeatureSchema;
+
+use crate::engine::avx512::{Avx512, ROWS};
+use crate::engine::fixed::FixedPoint;
+use crate::engine::flat::Flat;
+use crate::engine::parts::{Part, parts_of};
+use crate::engine::walk::Walk;
+use crate::model::{MarginModel, ModelError, Term};
+
+/// A margin model ready to be evaluated.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(crate) n_features: usize,
+    pub(crate) intercept: f64,
+    pub(crate) terms: Vec<Term>,
+    fixed: FixedPoint,
+    forest: Forest,
+    pub(crate) flat: Flat,
+    /// Mean margin over the training rows.
+    pub(crate) base_margin: f64,
+}
+
+/// Which instructions evaluate a model; all give the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// What this processor does best.
+    Best,
+    /// What every processor does.
+    Portable,
+}
+
+#[derive(Debug, Clone)]
+enum Forest {
+    Portable(Walk),
+    Avx512 { proof: Avx512, parts: Vec<Part>, large: Walk },
+}
+
+impl Engine {
+    /// Checks a model against its schema and compiles it for this processor.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the model does not hold together or does not fit the schema.
+    pub fn new(model: &MarginModel, schema: &FeatureSchema) -> Result<Self, ModelError> {
+        Self::with_kernel(model, schema, Kernel::Best)
+    }
+
+    /// Checks a model against its schema and compiles it for a kernel.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the model does not hold together or does not fit the schema.
+    pub fn with_kernel(model: &MarginModel, schema: &FeatureSchema, kernel: Kernel) -> Result<Self, ModelError> {
+        model.check(schema)?;
+        let fixed = FixedPoint::of(model);
+        let n_categories = |feature_idx: u32| schema.features[feature_idx as usize].categories.len();
+        let forest = match Avx512::detect().filter(|_| kernel == Kernel::Best) {
+            None => Forest::Portable(Walk::new(model.trees.iter(), fixed)),
+            Some(proof) => {
+                let (parts, walked) = parts_of(&model.trees, &n_categories, fixed);
+                let large = Walk::new(walked.iter().map(|&position| &model.trees[position]), fixed);
+                Forest::Avx512 { proof, parts, large }
+            }
+        };
+        let mut flat = Flat::default();
+        model.trees.iter().for_each(|tree| flat.add_tree(tree));
+        let terms = model.terms.iter().fold(model.intercept, |sum, term| sum + term.mean);
+        let base_margin = flat.trees.iter().fold(terms, |sum, tree| sum + flat.mean_of(tree.root));
+        Ok(Self {
+            n_features: schema.n_features(),
+            intercept: model.intercept,
+            terms: model.terms.clone(),
+            fixed,
+            forest,
+            flat,
+            base_margin,
+        })
+    }
+
+    /// Numbers in a row.
+    pub fn n_features(&self) -> usize {
+        self.n_features
+    }
+
+    /// Mean margin over the training rows: what contributions are told against.
+    pub fn base_margin(&self) -> f64 {
+        self.base_margin
+    }
+
+    /// Number of trees.
+    pub fn n_trees(&self) -> usize {
+        self.flat.trees.len()
+    }
+
+    /// The margin of one encoded row, in log-odds before calibration.
+    ///
+    /// # Panics
+    /// When `row` does not have `n_features` numbers.
+    #[inline]
+    pub fn margin(&self, row: &[f64]) -> f64 {
+        assert_eq!(row.len(), self.n_features, "a row has one number per feature");
+        let units = match &self.forest {
+            Forest::Portable(walk) => walk.sum(row),
+            Forest::Avx512 { proof, parts, large } => {
+                parts.iter().map(|part| proof.sum(part, row)).sum::<i64>() + large.sum(row)
+            }
+        };
+        self.of_terms(row) + self.fixed.decode(units)
+    }
+
+    /// Margins of encoded rows that lie one after another, in order, each with the bits that [`Engine::margin`] gives it alone;
+    /// `margins` is cleared first.
+    ///
+    /// # Panics
+    /// When the values are not rows of `n_features` numbers.
+    pub fn margins(&self, values: &[f64], margins: &mut Vec<f64>) {
+        margins.clear();
+        assert!(values.len().is_multiple_of(self.n_features), "a row has one number per feature");
+        let Forest::Avx512 { proof, parts, large } = &self.forest else {
+            margins.extend(values.chunks_exact(self.n_features).map(|row| self.margin(row)));
+            return;
+        };
+        let mut columns = Vec::new();
+        for block in values.chunks(ROWS * self.n_features) {
+            let mut sums = [0; ROWS];
+            for part in parts {
+                proof.add_sums(part, block, self.n_features, &mut columns, &mut sums);
+            }
+            let rows = block.chunks_exact(self.n_features).zip(sums);
+            margins.extend(rows.map(|(row, units)| self.of_terms(row) + self.fixed.decode(units + large.sum(row))));
+        }
+    }
+
+    fn of_terms(&self, row: &[f64]) -> f64 {
+        self.terms.iter().fold(self.intercept, |sum, term| sum + term.shape.value(row[term.feature_idx as usize]))
+    }
+}
