@@ -1,6 +1,6 @@
 //! A checked model compiled into engines: from an encoded row to the answer of its kind.
 
-use retain_core::FeatureSchema;
+use retain_core::{FeatureSchema, Rows};
 
 use crate::calibrate::{Calibrator, softplus};
 use crate::check::with_period;
@@ -75,6 +75,14 @@ struct CompiledAmount {
     decline: Option<CompiledHead>,
 }
 
+/// The margins that an amount is made of.
+struct AmountMargins {
+    occurrence: f64,
+    value: f64,
+    spread: Option<f64>,
+    decline: Option<f64>,
+}
+
 impl Predictor {
     /// Checks a model against its schema and compiles it.
     ///
@@ -114,6 +122,25 @@ impl Predictor {
                 Prediction::of_event(log_odds(probability), probability)
             }
             Form::Amount(amount) => amount.predict(row),
+        }
+    }
+
+    /// Answers for encoded rows that lie one after another, in order, each with the bits of [`Predictor::predict`] alone; `predictions` is
+    /// cleared first.
+    ///
+    /// # Panics
+    /// When the rows do not have one number per feature of the schema.
+    pub fn predict_rows(&self, rows: &Rows, predictions: &mut Vec<Prediction>) {
+        predictions.clear();
+        match &self.form {
+            Form::Event(head) => {
+                let mut margins = Vec::new();
+                head.engine.margins(rows.values(), &mut margins);
+                let answer = |margin: f64| Prediction::of_event(margin, head.calibrator.probability(margin));
+                predictions.extend(margins.into_iter().map(answer));
+            }
+            Form::Hazard(_) => predictions.extend(rows.in_order().map(|row| self.predict(row))),
+            Form::Amount(amount) => amount.predict_rows(rows.values(), predictions),
         }
     }
 
@@ -252,10 +279,6 @@ impl CompiledHead {
     fn new(head: &Head, schema: &FeatureSchema) -> Result<Self, ModelError> {
         Ok(Self { engine: Engine::new(&head.margin, schema)?, calibrator: head.calibrator.clone() })
     }
-
-    fn probability(&self, row: &[f64]) -> f64 {
-        self.calibrator.probability(self.engine.margin(row))
-    }
 }
 
 impl CompiledHazard {
@@ -272,17 +295,28 @@ impl CompiledHazard {
 
     /// Chances of leaving in each of the first `n_periods` periods for those who have come that far, cause by cause.
     fn hazards(&self, row: &[f64], n_periods: usize) -> Vec<Vec<f64>> {
-        let mut extended = Vec::with_capacity(row.len() + 1);
-        extended.extend_from_slice(row);
-        extended.push(0.0);
-        let period = |position: usize| {
-            extended[row.len()] = position as f64;
-            let hazards: Vec<f64> = self.causes.iter().map(|cause| cause.probability(&extended)).collect();
+        // The periods of one customer are rows of a batch.
+        let mut values = Vec::with_capacity(n_periods * (row.len() + 1));
+        for period in 0..n_periods {
+            values.extend_from_slice(row);
+            values.push(period as f64);
+        }
+        let mut hazards = vec![vec![0.0; self.causes.len()]; n_periods];
+        let mut margins = Vec::with_capacity(n_periods);
+        for (position, cause) in self.causes.iter().enumerate() {
+            cause.engine.margins(&values, &mut margins);
+            for (of_period, margin) in hazards.iter_mut().zip(&margins) {
+                of_period[position] = cause.calibrator.probability(*margin);
+            }
+        }
+        for of_period in &mut hazards {
             // Causes are learned apart: together they cannot take more than everybody.
-            let total: f64 = hazards.iter().sum();
-            if total > 1.0 { hazards.iter().map(|hazard| hazard / total).collect() } else { hazards }
-        };
-        (0..n_periods).map(period).collect()
+            let total: f64 = of_period.iter().sum();
+            if total > 1.0 {
+                of_period.iter_mut().for_each(|hazard| *hazard /= total);
+            }
+        }
+        hazards
     }
 
     /// The chance of leaving within the horizon.
@@ -395,21 +429,49 @@ impl CompiledAmount {
     }
 
     fn predict(&self, row: &[f64]) -> Prediction {
-        let occurrence = self.occurrence.engine.margin(row);
-        let mut margin = self.margin.margin(row);
+        self.answer(&AmountMargins {
+            occurrence: self.occurrence.engine.margin(row),
+            value: self.margin.margin(row),
+            spread: self.spread.as_ref().map(|spread| spread.margin(row)),
+            decline: self.decline.as_ref().map(|head| head.engine.margin(row)),
+        })
+    }
+
+    fn predict_rows(&self, values: &[f64], predictions: &mut Vec<Prediction>) {
+        let margins_of = |engine: &Engine| {
+            let mut margins = Vec::new();
+            engine.margins(values, &mut margins);
+            margins
+        };
+        let (occurrence, value) = (margins_of(&self.occurrence.engine), margins_of(&self.margin));
+        let spread = self.spread.as_ref().map(margins_of);
+        let decline = self.decline.as_ref().map(|head| margins_of(&head.engine));
+        predictions.extend((0..value.len()).map(|row| {
+            self.answer(&AmountMargins {
+                occurrence: occurrence[row],
+                value: value[row],
+                spread: spread.as_ref().map(|margins| margins[row]),
+                decline: decline.as_ref().map(|margins| margins[row]),
+            })
+        }));
+    }
+
+    fn answer(&self, margins: &AmountMargins) -> Prediction {
+        let mut margin = margins.value;
         if self.occurrence_weight > 0.0 {
-            margin += self.occurrence_weight * self.log_occurrence(occurrence);
+            margin += self.occurrence_weight * self.log_occurrence(margins.occurrence);
         }
-        if let Some(spread) = &self.spread {
-            margin += exp_within(spread.margin(row));
+        if let Some(spread) = margins.spread {
+            margin += exp_within(spread);
         }
         let expected = exp_within(self.calibrator.log_odds(margin));
+        let decline = self.decline.as_ref().zip(margins.decline);
         Prediction {
             margin,
-            probability: self.occurrence.calibrator.probability(occurrence),
+            probability: self.occurrence.calibrator.probability(margins.occurrence),
             expected_value: Some(expected),
             limits: self.interval.as_ref().map(|interval| interval.around(expected)),
-            decline: self.decline.as_ref().map(|head| head.probability(row)),
+            decline: decline.map(|(head, margin)| head.calibrator.probability(margin)),
         }
     }
 

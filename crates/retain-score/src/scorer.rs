@@ -85,8 +85,8 @@ impl Scorer {
     /// # Panics
     /// When the rows are not of this model's schema.
     pub fn predict_rows(&self, rows: &Rows, predictions: &mut Vec<Prediction>) {
-        predictions.clear();
-        predictions.extend(rows.in_order().map(|row| self.predict(row)));
+        self.predictor.predict_rows(rows, predictions);
+        predictions.iter_mut().for_each(|prediction| *prediction = self.of_kind(*prediction));
     }
 
     /// Explains one encoded row, see [`Predictor::explain`].

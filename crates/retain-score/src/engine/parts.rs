@@ -1,18 +1,19 @@
 //! Small trees side by side: sixty-four of them answer their n-th question in the same step.
 //!
-//! A tree of at most 64 leaves asks all its questions, whatever path the row takes; each that is answered "right" strikes the leaves
-//! of its left side out of a bit mask, and the first leaf that remains is the row's (QuickScorer: Lucchese et al., 2015). A symmetric
-//! tree asks one question a level, and the answers are the bits of its leaf's position. Neither has a branch to predict, and a
-//! question is two bytes and a mask.
+//! Leaves are counted from the left, and a tree keeps one number: the first leaf of the subtree that the row is in. A question is the
+//! row's when the leftmost leaf below it is that number, because only nodes down the left side of one subtree begin with the same leaf
+//! and they are asked from the top; the answer "right" moves the number on to the first leaf of the right child. So a step is two comparisons
+//! and a move for sixty-four trees, without a branch, and a question is four bytes. A symmetric tree asks one question a
+//! level, and the answers are the bits of its leaf's position.
 
 use crate::engine::fixed::FixedPoint;
-use crate::engine::views::{NEVER, Question, View, Views};
+use crate::engine::views::{NEVER, Question, Scale, View, Views};
 use crate::model::{Node, NodeKind, Tree};
 
 /// Trees of a block: as many as a vector register has bytes.
 pub(crate) const BLOCK: usize = 64;
 /// Views of one part: as many as a byte can name.
-const MAX_VIEWS: usize = 256;
+pub(crate) const MAX_VIEWS: usize = 256;
 /// Levels of a symmetric tree: its leaf's position is a byte.
 const MAX_LEVELS: usize = 8;
 /// Questions that one view has to be asked on average; below, finding its rank costs more than walking the trees.
@@ -25,46 +26,31 @@ const NOWHERE: u16 = MAX_VIEWS as u16;
 #[repr(C, align(64))]
 pub(crate) struct Bytes(pub(crate) [u8; BLOCK]);
 
-/// Ranks of one row, by view; the last line is for ranks that nobody asks for.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Ranks(pub(crate) [Bytes; MAX_VIEWS / BLOCK + 1]);
-
-impl Ranks {
-    #[inline(always)]
-    pub(crate) fn set(&mut self, place: u16, rank: u8) {
-        self.0[usize::from(place) / BLOCK].0[usize::from(place) % BLOCK] = rank;
-    }
-}
-
-impl Default for Ranks {
-    fn default() -> Self {
-        Self([Bytes([0; BLOCK]); MAX_VIEWS / BLOCK + 1])
-    }
-}
-
 /// Trees that share the ranks of at most 256 views.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Part {
     pub(crate) n_views: usize,
     pub(crate) scales: Vec<ScaleRanks>,
+    /// Thresholds of the scales, eight at a time.
+    pub(crate) lines: Vec<[f64; 8]>,
     pub(crate) categories: Vec<CategoryRanks>,
-    /// Blocks of trees of at most 32 leaves.
-    pub(crate) narrow: Vec<Masked<u32>>,
-    /// Blocks of trees of 33 to 64 leaves.
-    pub(crate) wide: Vec<Masked<u64>>,
     pub(crate) symmetric: Vec<Symmetric>,
+    pub(crate) leaves_8: Vec<Ordered<8>>,
+    pub(crate) leaves_16: Vec<Ordered<16>>,
+    pub(crate) leaves_32: Vec<Ordered<32>>,
+    pub(crate) leaves_64: Vec<Ordered<64>>,
 }
 
-/// Finds the rank of a number in two steps of eight comparisons each, or few more.
-#[derive(Debug, Clone)]
+/// Finds the rank of a number in two steps: the group of eight thresholds it falls in, then the place within the group.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ScaleRanks {
     pub(crate) feature_idx: u32,
+    /// Position in [`Part::lines`] of the first threshold of each group but the first, then of the groups, all filled up with NaN,
+    /// which no value reaches.
+    pub(crate) first_line: u32,
+    /// Lines that say which group.
+    pub(crate) n_head_lines: u8,
     pub(crate) n_thresholds: u8,
-    /// The first threshold of each group of eight but the first group, filled up with NaN, which no value reaches.
-    pub(crate) heads: Vec<[f64; 8]>,
-    /// The thresholds in groups of eight, filled up with NaN.
-    pub(crate) groups: Vec<[f64; 8]>,
     /// Places of the ranks where missing values go left, and where they go right.
     pub(crate) places: [u16; 2],
 }
@@ -77,25 +63,36 @@ pub(crate) struct CategoryRanks {
     pub(crate) place: u16,
 }
 
-/// A block of trees that strike out leaves.
+/// A block of trees of at most `LEAVES` leaves.
 #[derive(Debug, Clone)]
-pub(crate) struct Masked<M> {
-    pub(crate) steps: Vec<Step<M>>,
-    /// Leaves of the tree with the most of them, as a power of two.
-    pub(crate) stride: usize,
-    /// Leaf values in units, `stride` for each tree; the leftmost leaf first.
-    pub(crate) leaves: Vec<i64>,
-    pub(crate) n_trees: usize,
+pub(crate) struct Ordered<const LEAVES: usize> {
+    pub(crate) steps: Vec<Step>,
+    /// The same tree by tree, for many rows.
+    pub(crate) questions: Vec<PlainQuestion>,
+    /// How many questions each tree has.
+    pub(crate) n_questions: Vec<u32>,
+    /// Leaf values in units, from the left.
+    pub(crate) leaves: Box<[[i64; LEAVES]; BLOCK]>,
 }
 
-/// One question of each of the trees.
+/// One question of each of the trees; a node comes after those above it.
 #[derive(Debug, Clone)]
-#[repr(C, align(64))]
-pub(crate) struct Step<M> {
+pub(crate) struct Step {
     pub(crate) view: Bytes,
     pub(crate) at: Bytes,
-    /// Leaves that remain when the row goes right; the leftmost leaf is the highest bit.
-    pub(crate) remaining: [M; BLOCK],
+    /// The first leaf below the node.
+    pub(crate) first: Bytes,
+    /// The first leaf below its right child.
+    pub(crate) right: Bytes,
+}
+
+/// One question of one tree, each byte four times over: registers are filled with four bytes at the price of a load.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlainQuestion {
+    pub(crate) view: u32,
+    pub(crate) at: u32,
+    pub(crate) first: u32,
+    pub(crate) right: u32,
 }
 
 /// A block of symmetric trees.
@@ -106,31 +103,6 @@ pub(crate) struct Symmetric {
     /// Leaf values in units, `1 << levels` for each tree; going right at level `l` adds `1 << l` to the position.
     pub(crate) leaves: Vec<i64>,
     pub(crate) n_trees: usize,
-}
-
-/// A mask with a bit for each leaf.
-pub(crate) trait Mask: Copy {
-    /// All leaves.
-    const ALL: Self;
-    /// All but `n` leaves from `first` on, counted from the highest bit.
-    fn without(first: usize, n: usize) -> Self;
-}
-
-impl Mask for u32 {
-    const ALL: Self = u32::MAX;
-
-    fn without(first: usize, n: usize) -> Self {
-        !((u64::without(first, n) ^ u64::MAX) >> 32) as u32
-    }
-}
-
-impl Mask for u64 {
-    const ALL: Self = u64::MAX;
-
-    fn without(first: usize, n: usize) -> Self {
-        let ones = if n == 64 { u64::MAX } else { !(u64::MAX >> n) };
-        !(ones >> first)
-    }
 }
 
 /// A tree in the form of its block: what it asks and what it says.
@@ -144,8 +116,10 @@ struct Shaped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Form {
     Symmetric,
-    Narrow,
-    Wide,
+    Leaves8,
+    Leaves16,
+    Leaves32,
+    Leaves64,
 }
 
 /// Sorts trees into parts; the positions that come with them are of trees that are better walked.
@@ -226,7 +200,12 @@ fn shape(tree: &Tree, views: &mut Views, fixed: FixedPoint) -> Option<Shaped> {
             Visit::LeftDone(question) => questions[question].2 = leaves.len() - questions[question].1,
         }
     }
-    let form = if leaves.len() <= u32::BITS as usize { Form::Narrow } else { Form::Wide };
+    let form = match leaves.len() {
+        ..=8 => Form::Leaves8,
+        ..=16 => Form::Leaves16,
+        ..=32 => Form::Leaves32,
+        _ => Form::Leaves64,
+    };
     Some(Shaped { form, questions, leaves })
 }
 
@@ -292,13 +271,17 @@ impl OpenPart {
         for (at, &view) in self.views.iter().enumerate() {
             part.add_ranks(views.views[view as usize], at as u16, views, n_categories);
         }
-        for form in [Form::Symmetric, Form::Narrow, Form::Wide] {
-            let of_form: Vec<&Shaped> = self.trees.iter().map(|(_, shaped)| shaped).filter(|shaped| shaped.form == form).collect();
+        // Scales of like size one after another: their loops are predicted.
+        part.scales.sort_by_key(|scale| scale.n_head_lines);
+        for of_form in self.trees.chunk_by(|(_, a), (_, b)| a.form == b.form) {
             for block in of_form.chunks(BLOCK) {
-                match form {
-                    Form::Symmetric => part.symmetric.push(Symmetric::new(block, place)),
-                    Form::Narrow => part.narrow.push(Masked::new(block, place)),
-                    Form::Wide => part.wide.push(Masked::new(block, place)),
+                let trees: Vec<&Shaped> = block.iter().map(|(_, shaped)| shaped).collect();
+                match trees[0].form {
+                    Form::Symmetric => part.symmetric.push(Symmetric::new(&trees, place)),
+                    Form::Leaves8 => part.leaves_8.push(Ordered::new(&trees, place)),
+                    Form::Leaves16 => part.leaves_16.push(Ordered::new(&trees, place)),
+                    Form::Leaves32 => part.leaves_32.push(Ordered::new(&trees, place)),
+                    Form::Leaves64 => part.leaves_64.push(Ordered::new(&trees, place)),
                 }
             }
         }
@@ -321,38 +304,35 @@ impl Part {
             View::Number { scale, missing_left } => {
                 let scale = &views.scales[scale as usize];
                 let side = usize::from(!missing_left);
-                let same = |ranks: &&mut ScaleRanks| {
-                    ranks.feature_idx == scale.feature_idx && ranks.groups[0][0] == scale.thresholds[0]
+                let lines = &self.lines;
+                let groups_of = |ranks: &ScaleRanks| lines[ranks.first_line as usize + usize::from(ranks.n_head_lines)];
+                let same = |ranks: &ScaleRanks| {
+                    ranks.feature_idx == scale.feature_idx && groups_of(ranks)[0] == scale.thresholds[0]
                 };
-                match self.scales.iter_mut().find(same) {
-                    Some(ranks) => ranks.places[side] = place,
-                    None => {
-                        let mut places = [NOWHERE; 2];
-                        places[side] = place;
-                        self.scales.push(ScaleRanks::new(scale.feature_idx, &scale.thresholds, places));
-                    }
+                match self.scales.iter().position(same) {
+                    Some(position) => self.scales[position].places[side] = place,
+                    None => self.add_scale(scale, side, place),
                 }
             }
         }
     }
-}
 
-impl ScaleRanks {
-    fn new(feature_idx: u32, thresholds: &[f64], places: [u16; 2]) -> Self {
-        let in_groups = |values: &[f64]| -> Vec<[f64; 8]> {
-            values.chunks(8).map(|group| std::array::from_fn(|i| group.get(i).copied().unwrap_or(f64::NAN))).collect()
+    fn add_scale(&mut self, scale: &Scale, side: usize, place: u16) {
+        let in_lines = |values: &[f64]| -> Vec<[f64; 8]> {
+            values.chunks(8).map(|line| std::array::from_fn(|i| line.get(i).copied().unwrap_or(f64::NAN))).collect()
         };
-        let groups = in_groups(thresholds);
-        let heads: Vec<f64> = groups.iter().skip(1).map(|group| group[0]).collect();
-        Self { feature_idx, n_thresholds: thresholds.len() as u8, heads: in_groups(&heads), groups, places }
-    }
-
-    /// What the rank of a value is where a missing one goes left, and where it goes right.
-    #[inline(always)]
-    pub(crate) fn of(&self, value: f64, count: impl Fn(&[f64; 8], f64) -> usize) -> [u8; 2] {
-        let group = self.heads.iter().map(|heads| count(heads, value)).sum::<usize>();
-        let rank = (8 * group + count(&self.groups[group], value)) as u8;
-        [rank, if value.is_nan() { self.n_thresholds } else { rank }]
+        let groups = in_lines(&scale.thresholds);
+        let heads = in_lines(&groups.iter().skip(1).map(|group| group[0]).collect::<Vec<_>>());
+        let mut places = [NOWHERE; 2];
+        places[side] = place;
+        self.scales.push(ScaleRanks {
+            feature_idx: scale.feature_idx,
+            first_line: self.lines.len() as u32,
+            n_head_lines: heads.len() as u8,
+            n_thresholds: scale.thresholds.len() as u8,
+            places,
+        });
+        self.lines.extend(heads.into_iter().chain(groups));
     }
 }
 
@@ -363,20 +343,25 @@ impl CategoryRanks {
     }
 }
 
-impl<M: Mask> Masked<M> {
+impl<const LEAVES: usize> Ordered<LEAVES> {
     fn new(trees: &[&Shaped], place: impl Fn(u32) -> u8) -> Self {
         let n_steps = trees.iter().map(|tree| tree.questions.len()).max().unwrap_or(0);
-        let most_leaves = trees.iter().map(|tree| tree.leaves.len()).max().unwrap_or(1);
-        let stride = most_leaves.next_power_of_two().max(8);
-        let nothing = Step { view: Bytes([0; BLOCK]), at: Bytes([NEVER; BLOCK]), remaining: [M::ALL; BLOCK] };
-        let mut block = Self { steps: vec![nothing; n_steps], stride, leaves: vec![0; BLOCK * stride], n_trees: trees.len() };
+        let zeros = Bytes([0; BLOCK]);
+        let nothing = Step { view: zeros, at: Bytes([NEVER; BLOCK]), first: zeros, right: zeros };
+        let mut block = Self {
+            steps: vec![nothing; n_steps],
+            questions: Vec::new(),
+            n_questions: trees.iter().map(|tree| tree.questions.len() as u32).collect(),
+            leaves: Box::new([[0; LEAVES]; BLOCK]),
+        };
         for (slot, tree) in trees.iter().enumerate() {
-            for (step, (question, first, n_left)) in block.steps.iter_mut().zip(&tree.questions) {
-                step.view.0[slot] = place(question.view);
-                step.at.0[slot] = question.at;
-                step.remaining[slot] = M::without(*first, *n_left);
+            for (step, &(question, first, n_left)) in block.steps.iter_mut().zip(&tree.questions) {
+                let bytes @ [view, at, first, right] = [place(question.view), question.at, first as u8, (first + n_left) as u8];
+                (step.view.0[slot], step.at.0[slot], step.first.0[slot], step.right.0[slot]) = (view, at, first, right);
+                let [_, at, first, right] = bytes.map(|byte| u32::from_ne_bytes([byte; 4]));
+                block.questions.push(PlainQuestion { view: u32::from(view), at, first, right });
             }
-            block.leaves[slot * stride..][..tree.leaves.len()].copy_from_slice(&tree.leaves);
+            block.leaves[slot][..tree.leaves.len()].copy_from_slice(&tree.leaves);
         }
         block
     }
