@@ -308,7 +308,7 @@ impl Tree {
 impl MarginModel {
     /// The margin of one encoded row, read straight off the parts: the plain version of what [`crate::Engine`] does fast.
     ///
-    /// The parts are added in their order, so that both give the same bits.
+    /// The parts are added in their order, as floating-point numbers; the engine's sum is the more exact one, and differs by that rounding.
     ///
     /// # Panics
     /// When the model was not checked against the schema that encoded the row.

@@ -45,7 +45,7 @@ pub struct SurvivalCurve {
 
 #[derive(Debug, Clone)]
 enum Form {
-    Event(CompiledHead),
+    Event(Box<CompiledHead>),
     Hazard(CompiledHazard),
     Amount(Box<CompiledAmount>),
 }
@@ -91,7 +91,7 @@ impl Predictor {
     pub fn new(model: &Model, schema: &FeatureSchema) -> Result<Self, ModelError> {
         model.check(schema)?;
         let form = match model {
-            Model::Event(head) => Form::Event(CompiledHead::new(head, schema)?),
+            Model::Event(head) => Form::Event(Box::new(CompiledHead::new(head, schema)?)),
             Model::Hazard(hazard) => Form::Hazard(CompiledHazard::new(hazard, schema)?),
             Model::Amount(amount) => Form::Amount(Box::new(CompiledAmount::new(amount, schema)?)),
         };
@@ -313,7 +313,9 @@ impl CompiledHazard {
             // Causes are learned apart: together they cannot take more than everybody.
             let total: f64 = of_period.iter().sum();
             if total > 1.0 {
-                of_period.iter_mut().for_each(|hazard| *hazard /= total);
+                for hazard in of_period {
+                    *hazard /= total;
+                }
             }
         }
         hazards

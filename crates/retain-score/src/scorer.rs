@@ -86,7 +86,9 @@ impl Scorer {
     /// When the rows are not of this model's schema.
     pub fn predict_rows(&self, rows: &Rows, predictions: &mut Vec<Prediction>) {
         self.predictor.predict_rows(rows, predictions);
-        predictions.iter_mut().for_each(|prediction| *prediction = self.of_kind(*prediction));
+        for prediction in predictions {
+            *prediction = self.of_kind(*prediction);
+        }
     }
 
     /// Explains one encoded row, see [`Predictor::explain`].

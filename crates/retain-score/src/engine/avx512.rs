@@ -10,11 +10,11 @@
 #![allow(unsafe_code, reason = "vector instructions; the module says why each block is sound")]
 
 use std::arch::x86_64::{
-    __m512i, __mmask64, _CMP_LE_OQ, _mm_loadl_epi64, _mm512_add_epi64, _mm512_cmp_pd_mask, _mm512_mask_cmpeq_epu8_mask,
-    _mm512_cmpge_epu8_mask, _mm512_cvtepu8_epi64, _mm512_loadu_pd, _mm512_loadu_si512, _mm512_mask_add_epi8,
-    _mm512_mask_blend_epi8, _mm512_mask_blend_epi64, _mm512_mask_mov_epi8, _mm512_movepi8_mask,
-    _mm512_permutex2var_epi8, _mm512_permutex2var_epi64, _mm512_permutexvar_epi8, _mm512_permutexvar_epi64, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_test_epi64_mask,
+    __m512i, __mmask64, _CMP_LE_OQ, _mm_loadl_epi64, _mm512_add_epi64, _mm512_cmp_pd_mask, _mm512_cmpge_epu8_mask,
+    _mm512_cvtepu8_epi64, _mm512_loadu_pd, _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mask_blend_epi8,
+    _mm512_mask_blend_epi64, _mm512_mask_cmpeq_epu8_mask, _mm512_mask_mov_epi8, _mm512_movepi8_mask, _mm512_permutex2var_epi8,
+    _mm512_permutex2var_epi64, _mm512_permutexvar_epi8, _mm512_permutexvar_epi64, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_test_epi64_mask,
 };
 
 use crate::engine::parts::{BLOCK, Bytes, MAX_VIEWS, Ordered, Part, ScaleRanks, Symmetric};
@@ -32,6 +32,7 @@ pub(crate) type Columns = Vec<[u8; ROWS]>;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512(());
 
+#[allow(clippy::unused_self, reason = "the value is the proof")]
 impl Avx512 {
     pub(crate) fn detect() -> Option<Self> {
         let has_all = is_x86_feature_detected!("avx512f")
@@ -99,7 +100,7 @@ fn n_reached(thresholds: &[f64; 8], value: f64) -> usize {
 /// The thresholds of a scale: those that say which group of eight, and the groups.
 type Lines<'a, const HEADS: usize> = (&'a [[f64; 8]; HEADS], &'a [[f64; 8]]);
 
-#[inline(always)]
+#[inline]
 fn lines_of<'a, const HEADS: usize>(scale: &ScaleRanks, lines: &'a [[f64; 8]]) -> Lines<'a, HEADS> {
     let lines = &lines[scale.first_line as usize..];
     lines.split_first_chunk::<HEADS>().unwrap_or((&[[0.0; 8]; HEADS], &[]))
@@ -158,8 +159,7 @@ fn sum(part: &Part, row: &[f64]) -> i64 {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt")]
 fn sum_with(part: &Part, ranks_of: impl Fn(__m512i) -> __m512i) -> i64 {
-    let goes_right =
-        |view: &Bytes, at: &Bytes| -> __mmask64 { _mm512_cmpge_epu8_mask(ranks_of(load(&view.0)), load(&at.0)) };
+    let goes_right = |view: &Bytes, at: &Bytes| -> __mmask64 { _mm512_cmpge_epu8_mask(ranks_of(load(&view.0)), load(&at.0)) };
     let mut sum = 0;
     for block in &part.symmetric {
         let mut positions = _mm512_setzero_si512();
@@ -189,10 +189,7 @@ fn sum_with(part: &Part, ranks_of: impl Fn(__m512i) -> __m512i) -> i64 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt")]
-fn sum_of_block<const LEAVES: usize>(
-    block: &Ordered<LEAVES>,
-    goes_right: impl Fn(&Bytes, &Bytes) -> __mmask64,
-) -> i64 {
+fn sum_of_block<const LEAVES: usize>(block: &Ordered<LEAVES>, goes_right: impl Fn(&Bytes, &Bytes) -> __mmask64) -> i64 {
     let mut leaf = _mm512_setzero_si512();
     for step in &block.steps {
         leaf = moved(leaf, goes_right(&step.view, &step.at), load(&step.first.0), load(&step.right.0));
@@ -300,7 +297,7 @@ fn add_ordered<const LEAVES: usize>(blocks: &[Ordered<LEAVES>], columns: &Column
     }
 }
 
-#[inline(always)]
+#[inline]
 fn groups(column: &[u8; ROWS]) -> &[[u8; 64]] {
     column.as_chunks::<64>().0
 }
@@ -332,9 +329,7 @@ fn add_leaves(leaves: &[i64], positions: [__m512i; GROUPS], sums: &mut [i64; ROW
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt")]
 fn picked(tables: &[[i64; 8]], positions: __m512i) -> __m512i {
-    let pair = |first: usize| {
-        _mm512_permutex2var_epi64(load_leaves(&tables[first]), positions, load_leaves(&tables[first + 1]))
-    };
+    let pair = |first: usize| _mm512_permutex2var_epi64(load_leaves(&tables[first]), positions, load_leaves(&tables[first + 1]));
     let choose = |bit: i64, low: __m512i, high: __m512i| {
         _mm512_mask_blend_epi64(_mm512_test_epi64_mask(positions, _mm512_set1_epi64(bit)), low, high)
     };

@@ -3,6 +3,10 @@
 //! Values become ranks ([`views`]), small trees answer side by side ([`parts`]), large ones are walked ([`walk`]), and leaves are
 //! added up as whole numbers ([`fixed`]), so that every kernel gives the same bits, for one row and for many.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_avx512.rs"]
 mod avx512;
 mod fixed;
 pub(crate) mod flat;
@@ -12,7 +16,7 @@ mod walk;
 
 use retain_core::FeatureSchema;
 
-use crate::engine::avx512::{Avx512, ROWS};
+use crate::engine::avx512::{Avx512, Columns, ROWS};
 use crate::engine::fixed::FixedPoint;
 use crate::engine::flat::Flat;
 use crate::engine::parts::{Part, parts_of};
@@ -111,9 +115,7 @@ impl Engine {
         assert_eq!(row.len(), self.n_features, "a row has one number per feature");
         let units = match &self.forest {
             Forest::Portable(walk) => walk.sum(row),
-            Forest::Avx512 { proof, parts, large } => {
-                parts.iter().map(|part| proof.sum(part, row)).sum::<i64>() + large.sum(row)
-            }
+            Forest::Avx512 { proof, parts, large } => parts.iter().map(|part| proof.sum(part, row)).sum::<i64>() + large.sum(row),
         };
         self.of_terms(row) + self.fixed.decode(units)
     }
@@ -130,7 +132,7 @@ impl Engine {
             margins.extend(values.chunks_exact(self.n_features).map(|row| self.margin(row)));
             return;
         };
-        let mut columns = Vec::new();
+        let mut columns = Columns::new();
         for block in values.chunks(ROWS * self.n_features) {
             let mut sums = [0; ROWS];
             for part in parts {

@@ -124,7 +124,7 @@ enum Form {
 
 /// Sorts trees into parts; the positions that come with them are of trees that are better walked.
 pub(crate) fn parts_of(trees: &[Tree], n_categories: &dyn Fn(u32) -> usize, fixed: FixedPoint) -> (Vec<Part>, Vec<usize>) {
-    let is_small = |tree: &Tree| tree.nodes.len() <= 2 * BLOCK - 1 || symmetric_levels(tree).is_some();
+    let is_small = |tree: &Tree| tree.nodes.len() < 2 * BLOCK || symmetric_levels(tree).is_some();
     let (small, mut walked): (Vec<usize>, Vec<usize>) = (0..trees.len()).partition(|&position| is_small(&trees[position]));
     let Some(mut views) = Views::of(small.iter().map(|&position| &trees[position])) else {
         return (Vec::new(), (0..trees.len()).collect());
@@ -202,8 +202,8 @@ fn shape(tree: &Tree, views: &mut Views, fixed: FixedPoint) -> Option<Shaped> {
     }
     let form = match leaves.len() {
         ..=8 => Form::Leaves8,
-        ..=16 => Form::Leaves16,
-        ..=32 => Form::Leaves32,
+        9..=16 => Form::Leaves16,
+        17..=32 => Form::Leaves32,
         _ => Form::Leaves64,
     };
     Some(Shaped { form, questions, leaves })
@@ -269,7 +269,7 @@ impl OpenPart {
         let place = |view: u32| self.place_of(view).unwrap_or(0);
         let mut part = Part { n_views: self.views.len(), ..Part::default() };
         for (at, &view) in self.views.iter().enumerate() {
-            part.add_ranks(views.views[view as usize], at as u16, views, n_categories);
+            part.add_ranks(views.list[view as usize], at as u16, views, n_categories);
         }
         // Scales of like size one after another: their loops are predicted.
         part.scales.sort_by_key(|scale| scale.n_head_lines);
@@ -306,9 +306,8 @@ impl Part {
                 let side = usize::from(!missing_left);
                 let lines = &self.lines;
                 let groups_of = |ranks: &ScaleRanks| lines[ranks.first_line as usize + usize::from(ranks.n_head_lines)];
-                let same = |ranks: &ScaleRanks| {
-                    ranks.feature_idx == scale.feature_idx && groups_of(ranks)[0] == scale.thresholds[0]
-                };
+                let same =
+                    |ranks: &ScaleRanks| ranks.feature_idx == scale.feature_idx && groups_of(ranks)[0] == scale.thresholds[0];
                 match self.scales.iter().position(same) {
                     Some(position) => self.scales[position].places[side] = place,
                     None => self.add_scale(scale, side, place),
@@ -337,7 +336,7 @@ impl Part {
 }
 
 impl CategoryRanks {
-    #[inline(always)]
+    #[inline]
     pub(crate) fn of(&self, value: f64) -> u8 {
         if value.is_nan() { self.missing_rank } else { self.ranks[(value as usize).min(self.ranks.len() - 1)] }
     }

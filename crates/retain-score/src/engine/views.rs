@@ -20,7 +20,7 @@ const MAX_CHAINS: usize = 256;
 /// `rank < at` goes left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Question {
-    /// Position in [`Views::views`].
+    /// Position in [`Views::list`].
     pub(crate) view: u32,
     pub(crate) at: u8,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Question {
 /// Everything that the trees ask.
 #[derive(Debug, Default)]
 pub(crate) struct Views {
-    pub(crate) views: Vec<View>,
+    pub(crate) list: Vec<View>,
     /// Sorted thresholds of numbers, feature by feature, at most [`MAX_THRESHOLDS`] in each.
     pub(crate) scales: Vec<Scale>,
     /// Scales of a feature: the first and how many.
@@ -100,20 +100,19 @@ impl Views {
         sets.dedup();
         let first = self.chains.len();
         for set in sets {
-            let fits = |chain: &Chain| {
-                chain.sets.len() < MAX_THRESHOLDS && chain.sets.last().is_none_or(|inner| is_inside(inner, set))
-            };
+            let fits =
+                |chain: &Chain| chain.sets.len() < MAX_THRESHOLDS && chain.sets.last().is_none_or(|inner| is_inside(inner, set));
             let position = match self.chains[first..].iter().position(fits) {
                 Some(position) => first + position,
                 None if self.chains.len() - first == MAX_CHAINS => return None,
                 None => {
-                    self.views.push(View::Category { chain: self.chains.len() as u32 });
+                    self.list.push(View::Category { chain: self.chains.len() as u32 });
                     self.chains.push(Chain { feature_idx, missing_left, sets: Vec::new() });
                     self.chains.len() - 1
                 }
             };
             self.chains[position].sets.push(set.clone());
-            let view = self.views.iter().position(|view| *view == View::Category { chain: position as u32 })? as u32;
+            let view = self.list.iter().position(|view| *view == View::Category { chain: position as u32 })? as u32;
             let at = self.chains[position].sets.len() as u8;
             self.place_of_set.entry((feature_idx, missing_left)).or_default().insert(set.clone(), Question { view, at });
         }
@@ -130,10 +129,10 @@ impl Views {
                 let scale = of_feature.partition_point(|scale| scale.thresholds.last().is_some_and(|last| last < threshold));
                 let at = of_feature.get(scale)?.thresholds.partition_point(|t| t < threshold) as u8 + 1;
                 let scale = first + scale as u32;
-                let views = &mut self.views;
+                let list = &mut self.list;
                 let view = *self.view_of_scale[scale as usize][usize::from(!missing_left)].get_or_insert_with(|| {
-                    views.push(View::Number { scale, missing_left });
-                    views.len() as u32 - 1
+                    list.push(View::Number { scale, missing_left });
+                    list.len() as u32 - 1
                 });
                 Some(Question { view, at })
             }

@@ -78,7 +78,13 @@ fn split(schema: &FeatureSchema, thresholds: &[f64], left: usize, right: usize, 
     } else {
         Test::Below(thresholds[rng.random_range(0..thresholds.len())])
     };
-    NodeKind::Split { feature_idx: feature_idx as u32, test, missing_left: rng.random_bool(0.5), left: left as u32, right: right as u32 }
+    NodeKind::Split {
+        feature_idx: feature_idx as u32,
+        test,
+        missing_left: rng.random_bool(0.5),
+        left: left as u32,
+        right: right as u32,
+    }
 }
 
 fn numbers(n_features: usize) -> FeatureSchema {

@@ -38,6 +38,20 @@ fn contributions_of_every_form_add_up_to_its_margin() {
 }
 
 #[test]
+fn many_rows_have_the_bits_of_each_alone() {
+    for seed in 0..60 {
+        let mut rng: Random = random(seed);
+        let schema = schema(7, &mut rng);
+        let predictor = Predictor::new(&model(&schema, 70, 4, &mut rng), &schema).unwrap();
+        let mut rows = schema.rows();
+        (0..300).for_each(|_| rows.push(&row(&schema, &mut rng)));
+        let mut predictions = Vec::new();
+        predictor.predict_rows(&rows, &mut predictions);
+        assert_eq!(predictions, rows.in_order().map(|row| predictor.predict(row)).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn curves_fall_and_leave_nobody_out() {
     each(
         |model| matches!(model, Model::Hazard(_)),
