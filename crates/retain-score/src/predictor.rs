@@ -1,5 +1,7 @@
 //! A checked model compiled into engines: from an encoded row to the answer of its kind.
 
+use std::cell::RefCell;
+
 use retain_core::{FeatureSchema, Rows};
 
 use crate::calibrate::{Calibrator, softplus};
@@ -73,6 +75,18 @@ struct CompiledAmount {
     calibrator: Calibrator,
     interval: Option<Interval>,
     decline: Option<CompiledHead>,
+}
+
+thread_local! {
+    /// Kept, so that predictions allocate nothing after the first.
+    static HAZARD_ROOM: RefCell<HazardRoom> = const { RefCell::new(HazardRoom { values: Vec::new(), margins: Vec::new(), hazards: Vec::new() }) };
+}
+
+/// Room for the periods of one customer.
+struct HazardRoom {
+    values: Vec<f64>,
+    margins: Vec<f64>,
+    hazards: Vec<f64>,
 }
 
 /// The margins that an amount is made of.
@@ -293,64 +307,71 @@ impl CompiledHazard {
         })
     }
 
-    /// Chances of leaving in each of the first `n_periods` periods for those who have come that far, cause by cause.
-    fn hazards(&self, row: &[f64], n_periods: usize) -> Vec<Vec<f64>> {
-        // The periods of one customer are rows of a batch.
-        let mut values = Vec::with_capacity(n_periods * (row.len() + 1));
-        for period in 0..n_periods {
-            values.extend_from_slice(row);
-            values.push(period as f64);
-        }
-        let mut hazards = vec![vec![0.0; self.causes.len()]; n_periods];
-        let mut margins = Vec::with_capacity(n_periods);
-        for (position, cause) in self.causes.iter().enumerate() {
-            cause.engine.margins(&values, &mut margins);
-            for (of_period, margin) in hazards.iter_mut().zip(&margins) {
-                of_period[position] = cause.calibrator.probability(*margin);
+    /// Lets `answer` see the chances of leaving in each of the first `n_periods` periods for those who have come that far, one after another
+    /// period by period, cause by cause.
+    fn with_hazards<T>(&self, row: &[f64], n_periods: usize, answer: impl FnOnce(std::slice::ChunksExact<'_, f64>) -> T) -> T {
+        let n_causes = self.causes.len();
+        HAZARD_ROOM.with_borrow_mut(|HazardRoom { values, margins, hazards }| {
+            // The periods of one customer are rows of a batch.
+            values.clear();
+            for period in 0..n_periods {
+                values.extend_from_slice(row);
+                values.push(period as f64);
             }
-        }
-        for of_period in &mut hazards {
-            // Causes are learned apart: together they cannot take more than everybody.
-            let total: f64 = of_period.iter().sum();
-            if total > 1.0 {
-                for hazard in of_period {
-                    *hazard /= total;
+            hazards.clear();
+            hazards.resize(n_periods * n_causes, 0.0);
+            for (position, cause) in self.causes.iter().enumerate() {
+                cause.engine.margins(values, margins);
+                for (of_period, margin) in hazards.chunks_exact_mut(n_causes).zip(&*margins) {
+                    of_period[position] = cause.calibrator.probability(*margin);
                 }
             }
-        }
-        hazards
+            for of_period in hazards.chunks_exact_mut(n_causes) {
+                // Causes are learned apart: together they cannot take more than everybody.
+                let total: f64 = of_period.iter().sum();
+                if total > 1.0 {
+                    for hazard in of_period {
+                        *hazard /= total;
+                    }
+                }
+            }
+            answer(hazards.chunks_exact(n_causes))
+        })
     }
 
     /// The chance of leaving within the horizon.
     fn probability(&self, row: &[f64]) -> f64 {
         let n_periods = self.period_ends.partition_point(|&end| end < self.horizon_days) + 1;
-        let mut survival = 1.0;
-        let mut start = 0.0;
-        for (hazards, &end) in self.hazards(row, n_periods.min(self.period_ends.len())).iter().zip(&self.period_ends) {
-            let share = ((self.horizon_days - start) / (end - start)).min(1.0);
-            survival *= survived(hazards, share);
-            start = end;
-        }
-        1.0 - survival
+        self.with_hazards(row, n_periods.min(self.period_ends.len()), |hazards| {
+            let (mut survival, mut start) = (1.0, 0.0);
+            for (hazards, &end) in hazards.zip(&self.period_ends) {
+                let share = ((self.horizon_days - start) / (end - start)).min(1.0);
+                survival *= survived(hazards, share);
+                start = end;
+            }
+            1.0 - survival
+        })
     }
 
     fn curve(&self, row: &[f64], elapsed_days: f64) -> SurvivalCurve {
         let elapsed = elapsed_days.max(0.0);
-        let hazards = self.hazards(row, self.period_ends.len());
-        let mut curve = GrowingCurve::new(self.causes.len());
-        let (mut start, mut length) = (0.0, 0.0);
-        for (hazards, &end) in hazards.iter().zip(&self.period_ends) {
-            length = end - start;
-            if end > elapsed {
-                curve.grow(end - elapsed, hazards, (end - elapsed.max(start)) / length);
+        self.with_hazards(row, self.period_ends.len(), |hazards| {
+            let mut curve = GrowingCurve::new(self.causes.len());
+            let (mut start, mut length) = (0.0, 0.0);
+            let last = hazards.clone().next_back();
+            for (hazards, &end) in hazards.zip(&self.period_ends) {
+                length = end - start;
+                if end > elapsed {
+                    curve.grow(end - elapsed, hazards, (end - elapsed.max(start)) / length);
+                }
+                start = end;
             }
-            start = end;
-        }
-        let reached = curve.curve.days.last().copied().unwrap_or(0.0);
-        if let Some(last) = hazards.last().filter(|_| reached < self.horizon_days) {
-            curve.grow(self.horizon_days, last, (self.horizon_days - reached) / length);
-        }
-        curve.curve
+            let reached = curve.curve.days.last().copied().unwrap_or(0.0);
+            if let Some(last) = last.filter(|_| reached < self.horizon_days) {
+                curve.grow(self.horizon_days, last, (self.horizon_days - reached) / length);
+            }
+            curve.curve
+        })
     }
 
     fn explain(&self, row: &[f64]) -> Explanation {

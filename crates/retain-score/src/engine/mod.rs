@@ -14,6 +14,8 @@ mod parts;
 mod views;
 mod walk;
 
+use std::cell::RefCell;
+
 use retain_core::FeatureSchema;
 
 use crate::engine::avx512::{Avx512, Columns, ROWS};
@@ -22,6 +24,11 @@ use crate::engine::flat::Flat;
 use crate::engine::parts::{Part, parts_of};
 use crate::engine::walk::Walk;
 use crate::model::{MarginModel, ModelError, Term};
+
+thread_local! {
+    /// Room for the ranks of a batch, at most 64 KiB: kept, so that batches allocate nothing after the first.
+    static COLUMNS: RefCell<Columns> = const { RefCell::new(Columns::new()) };
+}
 
 /// A margin model ready to be evaluated.
 #[derive(Debug, Clone)]
@@ -132,15 +139,16 @@ impl Engine {
             margins.extend(values.chunks_exact(self.n_features).map(|row| self.margin(row)));
             return;
         };
-        let mut columns = Columns::new();
-        for block in values.chunks(ROWS * self.n_features) {
-            let mut sums = [0; ROWS];
-            for part in parts {
-                proof.add_sums(part, block, self.n_features, &mut columns, &mut sums);
+        COLUMNS.with_borrow_mut(|columns| {
+            for block in values.chunks(ROWS * self.n_features) {
+                let mut sums = [0; ROWS];
+                for part in parts {
+                    proof.add_sums(part, block, self.n_features, columns, &mut sums);
+                }
+                let rows = block.chunks_exact(self.n_features).zip(sums);
+                margins.extend(rows.map(|(row, units)| self.of_terms(row) + self.fixed.decode(units + large.sum(row))));
             }
-            let rows = block.chunks_exact(self.n_features).zip(sums);
-            margins.extend(rows.map(|(row, units)| self.of_terms(row) + self.fixed.decode(units + large.sum(row))));
-        }
+        });
     }
 
     fn of_terms(&self, row: &[f64]) -> f64 {
