@@ -13,14 +13,14 @@ use crate::calibration::{Calibration, Outcomes, calibrate};
 use crate::learner::{Configuration, FitContext, FitError, Learner, Loss};
 use crate::learners::rows::thinned;
 use crate::plan::Plan;
-use crate::train::{Run, TrainError};
+use crate::train::{BOOSTING, FOREST, Run, TrainError};
 
 /// Rows of each fold on which a learner shows how fast it is, and which it learns from when there is no time for more.
 const PILOT_ROWS: usize = 2_000;
 /// Rows of a fold from which a learner has to show that first: below, the pilot would cost more than it saves.
 const PILOT_FROM_ROWS: usize = 10_000;
-/// Shares of the time that are kept for the last learner.
-const LAST_COUNTS: usize = 4;
+/// Shares of the time that boosting has where the others have one.
+const BOOSTING_SHARES: usize = 4;
 /// Part of the time left that the next fit is planned to take.
 const PLANNED_SHARE: f64 = 0.6;
 
@@ -301,10 +301,15 @@ pub(crate) fn select(
 ) -> Result<Vec<Entry>, TrainError> {
     let n_rows = arena.dataset.n_rows();
     let mut tried = Vec::with_capacity(learners.len());
-    for (n_left, learner) in (1..=learners.len()).rev().zip(learners) {
+    // The forest comes last: it cannot be stopped amid a fit, and has no one's time to take there.
+    let mut order: Vec<usize> = (0..learners.len()).collect();
+    order.sort_by_key(|&position| learners[position].name() == FOREST);
+    for (n_before, &position) in order.iter().enumerate() {
+        let learner = &learners[position];
         let name = learner.name();
         run.steps.begin(name);
-        let ration = Ration { share: until.map(|until| share_of(until, n_left)), all: until };
+        let shares: usize = order[n_before..].iter().map(|&position| shares_of(learners[position].name())).sum();
+        let ration = Ration { share: until.map(|until| part_until(until, shares_of(name), shares)), all: until };
         match arena.run(Arc::clone(learner), context, ration, &|| run.steps.done(name)) {
             Ok(one) => {
                 if let Some(max_rows) = one.max_rows {
@@ -314,7 +319,7 @@ pub(crate) fn select(
                     let n_settings = one.trials.len() + one.n_left_out;
                     run.cut_short(&format!("the learner `{name}` tried {} of {n_settings} settings", one.trials.len()));
                 }
-                tried.push(one);
+                tried.push((position, one));
             }
             Err(TrainError::Fit { source: FitError::OutOfTime, .. }) => {
                 run.cut_short(&format!("there was no time for the learner `{name}`"));
@@ -325,15 +330,21 @@ pub(crate) fn select(
     if tried.is_empty() {
         return Err(TrainError::OutOfTime { budget_seconds: run.options.budget.as_secs() });
     }
+    // In the order of the learners again, which decides between equals.
+    tried.sort_by_key(|(position, _)| *position);
+    let tried: Vec<Tried> = tried.into_iter().map(|(_, tried)| tried).collect();
     Ok(arena.entries(&tried, context))
 }
 
-/// When a learner should be done that shares the time until `until` with others, `n_left` learners with itself: the last of them, which
-/// is boosting and wins most often, counts as many times as [`LAST_COUNTS`] says.
-fn share_of(until: Instant, n_left: usize) -> Instant {
+/// Shares of the time that a learner may use: boosting wins most often.
+fn shares_of(learner: &str) -> usize {
+    if learner == BOOSTING { BOOSTING_SHARES } else { 1 }
+}
+
+/// When a learner should be done that has some of the shares of the time until `until`.
+fn part_until(until: Instant, own: usize, all: usize) -> Instant {
     let now = Instant::now();
-    let shares = if n_left > 1 { n_left - 1 + LAST_COUNTS } else { 1 };
-    now + until.saturating_duration_since(now) / shares as u32
+    now + until.saturating_duration_since(now) / all as u32 * own as u32
 }
 
 /// What is fitted on every fold.

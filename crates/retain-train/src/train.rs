@@ -24,7 +24,8 @@ use crate::survival::{SurvivalError, train_survival};
 const SELECTION_SHARE: f64 = 0.7;
 
 /// The one learner that stands outside [`learners`]: it keeps monotone constraints.
-const BOOSTING: &str = "boosting";
+pub(crate) const BOOSTING: &str = "boosting";
+pub(crate) const FOREST: &str = "forest";
 
 /// What the leaderboard shows of every learner.
 pub const LEADERBOARD_METRICS: [Metric; 6] =
