@@ -17,8 +17,8 @@ use crate::train::{BOOSTING, FOREST, Run, TrainError};
 
 /// Rows of each fold on which a learner shows how fast it is, and which it learns from when there is no time for more.
 const PILOT_ROWS: usize = 2_000;
-/// Rows of a fold from which a learner has to show that first: below, the pilot would cost more than it saves.
-const PILOT_FROM_ROWS: usize = 10_000;
+/// Cells (rows × features) of a fold from which a learner has to show that first: below, the pilot would cost more than it saves.
+const PILOT_FROM_CELLS: usize = 200_000;
 /// Shares of the time that boosting has where the others have one.
 const BOOSTING_SHARES: usize = 4;
 /// Part of the time left that the next fit is planned to take.
@@ -188,7 +188,7 @@ impl<'a> Arena<'a> {
         let most = self.plan.folds.iter().map(|fold| fold.train.len()).max().unwrap_or(0);
         let silent = Work { fold_done: &|| (), ..work };
         let pilot = || self.fit_folds(silent, PILOT_ROWS, ration.all);
-        if most < PILOT_FROM_ROWS {
+        if most <= PILOT_ROWS || most * self.dataset.schema.n_features() < PILOT_FROM_CELLS {
             return match self.fit_folds(work, usize::MAX, ration.share) {
                 Err(TrainError::Fit { source: FitError::OutOfTime, .. }) if most > PILOT_ROWS => pilot(),
                 other => other,
@@ -434,21 +434,21 @@ mod tests {
         for (n_rows, affords, max_rows) in [
             (4_000, usize::MAX, None),
             (4_000, 2_500, Some(PILOT_ROWS)),
-            (20_000, usize::MAX, None),
-            (20_000, 2_500, Some(PILOT_ROWS)),
+            (80_000, usize::MAX, None),
+            (80_000, 2_500, Some(PILOT_ROWS)),
         ] {
             assert_eq!(run(n_rows, affords, endless).unwrap().max_rows, max_rows, "{n_rows} {affords}");
         }
         let spent = Ration { share: Some(Instant::now()), all: None };
-        assert_eq!(run(20_000, usize::MAX, spent).unwrap().max_rows, Some(PILOT_ROWS));
+        assert_eq!(run(80_000, usize::MAX, spent).unwrap().max_rows, Some(PILOT_ROWS));
     }
 
     #[test]
     fn where_time_is_short_the_settings_that_promise_most_have_all_rows() {
-        // Forty settings on 16,000 rows a fold take five threads, or fewer, at least 13 seconds; the pilot takes 1.6.
-        let learner = Slow { affords: usize::MAX, n_settings: 40, seconds_per_row: 2e-5 };
+        // Forty settings on 64,000 rows a fold take five threads, or fewer, at least 13 seconds; the pilot takes 1.6.
+        let learner = Slow { affords: usize::MAX, n_settings: 40, seconds_per_row: 5e-6 };
         let until = Instant::now() + std::time::Duration::from_secs(8);
-        let tried = run_settings(20_000, learner, Ration { share: Some(until), all: Some(until) }).unwrap();
+        let tried = run_settings(80_000, learner, Ration { share: Some(until), all: Some(until) }).unwrap();
         assert_eq!(tried.max_rows, None);
         assert!(tried.n_left_out > 0 && tried.trials.len() + tried.n_left_out == 40, "{} left out", tried.n_left_out);
         let settings: Vec<f64> = tried.trials.iter().map(|trial| trial.settled.get("setting").unwrap()).collect();
@@ -458,12 +458,12 @@ mod tests {
     #[test]
     fn a_learner_without_time_for_the_pilot_is_out_of_time() {
         let endless = Ration { share: None, all: None };
-        for n_rows in [1_000, 4_000, 20_000] {
+        for n_rows in [1_000, 4_000, 80_000] {
             let found = run(n_rows, 100, endless);
             assert!(matches!(found, Err(TrainError::Fit { learner: "slow", source: FitError::OutOfTime })));
         }
         let over = Ration { share: Some(Instant::now()), all: Some(Instant::now()) };
-        assert!(matches!(run(20_000, usize::MAX, over), Err(TrainError::Fit { source: FitError::OutOfTime, .. })));
+        assert!(matches!(run(80_000, usize::MAX, over), Err(TrainError::Fit { source: FitError::OutOfTime, .. })));
     }
 
     #[test]
