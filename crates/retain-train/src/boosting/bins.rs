@@ -16,6 +16,12 @@ use retain_score::Test;
 /// Bins for values; with the one for missing values they fill a byte.
 pub(super) const MAX_VALUE_BINS: usize = 255;
 
+/// Rows of a bin, on average, that are worth a bin of their own.
+const MIN_BIN_ROWS: usize = 32;
+
+/// Bins that few rows have, too.
+const MIN_VALUE_BINS: usize = 48;
+
 /// Columns that are counted together.
 pub(super) const BLOCK_COLUMNS: usize = 8;
 
@@ -168,6 +174,12 @@ impl BinnedTable {
     }
 }
 
+/// Bins for the values of a column of so many rows: finer ones than these would be cut by chance, and every question looks through all
+/// of them.
+fn value_bins(n_rows: usize) -> usize {
+    (n_rows / MIN_BIN_ROWS).clamp(MIN_VALUE_BINS, MAX_VALUE_BINS)
+}
+
 impl BinnedColumn {
     /// Chooses the bins of a feature; none where all rows fall into one.
     fn new(dataset: &Dataset, feature_idx: usize, row_idxs: &[usize]) -> Option<Self> {
@@ -177,7 +189,7 @@ impl BinnedColumn {
             (BinKind::Categories { positions: frequent_categories(values.clone(), feature.categories.len()) }, None)
         } else {
             let step = row_idxs.len().div_ceil(MAX_QUANTILE_ROWS).max(1);
-            let thresholds = quantile_thresholds(values.clone().step_by(step).collect(), MAX_VALUE_BINS);
+            let thresholds = quantile_thresholds(values.clone().step_by(step).collect(), value_bins(row_idxs.len()));
             (BinKind::Numbers { thresholds }, feature.monotone)
         };
         let column = Self { feature_idx: feature_idx as u32, kind, monotone };
