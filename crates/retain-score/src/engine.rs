@@ -7,6 +7,7 @@
 
 use retain_core::FeatureSchema;
 
+use crate::explain::Explainer;
 use crate::model::{MarginModel, ModelError, NodeKind, Term, Test, Tree};
 
 /// Trees that walk side by side.
@@ -26,6 +27,7 @@ pub struct Engine {
     sets: Vec<u64>,
     /// Mean margin over the training rows.
     pub(crate) base_margin: f64,
+    pub(crate) explainer: Explainer,
 }
 
 /// A node: a question, or a leaf that steps onto itself.
@@ -105,6 +107,7 @@ impl Engine {
             trees: Vec::with_capacity(model.trees.len()),
             sets: Vec::new(),
             base_margin: 0.0,
+            explainer: Explainer::new(model, schema.n_features()),
         };
         for tree in &model.trees {
             engine.add_tree(tree);
@@ -155,10 +158,6 @@ impl Engine {
             margin += self.leaf(*tree, row).leaf_value();
         }
         margin
-    }
-
-    pub(crate) fn goes_left(&self, node: FlatNode, row: &[f64]) -> bool {
-        node.goes_left(row, &self.sets)
     }
 
     fn leaf(&self, tree: FlatTree, row: &[f64]) -> FlatNode {
