@@ -9,9 +9,11 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use retain_core::{FeatureValue, Rows};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use retain_core::{ColumnKind, FeatureSchema, FeatureSpec, FeatureValue, Rows};
 use retain_data::{RowReader, TableSource};
-use retain_score::{Registry, Scorer};
+use retain_score::{Engine, MarginModel, Node, NodeKind, Registry, Scorer, Test, Tree};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -97,5 +99,54 @@ fn explain(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, single, encode, batch, explain);
+/// Features of the random forests.
+const N_FEATURES: usize = 30;
+
+/// A tree whose next split is that of the leaf with the largest random share of rows, as leaf-wise boosting grows; where `depth` is
+/// given, so many questions stand below each other first, and no path is longer.
+fn random_tree(n_leaves: usize, depth: Option<usize>, rng: &mut Xoshiro256PlusPlus) -> Tree {
+    let leaf =
+        |cover: f64, rng: &mut Xoshiro256PlusPlus| Node { cover, kind: NodeKind::Leaf { value: rng.random_range(-0.1..0.1) } };
+    let mut nodes = vec![leaf(1.0, rng)];
+    // Position and depth of each leaf.
+    let mut leaves = vec![(0, 0)];
+    for n_splits in 0..n_leaves - 1 {
+        let gain = |&(position, level): &(usize, usize), rng: &mut Xoshiro256PlusPlus| match depth {
+            Some(depth) if level >= depth => 0.0,
+            Some(depth) if n_splits < depth => level as f64,
+            _ => nodes[position].cover * rng.random_range(0.1..1.0),
+        };
+        let gains: Vec<f64> = leaves.iter().map(|leaf| gain(leaf, rng)).collect();
+        let best = (0..leaves.len()).max_by(|&a, &b| gains[a].total_cmp(&gains[b])).unwrap();
+        let (position, level) = leaves.swap_remove(best);
+        let (cover, share, left) = (nodes[position].cover, rng.random_range(0.1..0.9), nodes.len());
+        nodes.extend([leaf(cover * share, rng), leaf(cover * (1.0 - share), rng)]);
+        nodes[position].kind = NodeKind::Split {
+            feature_idx: rng.random_range(0..N_FEATURES) as u32,
+            test: Test::Below(rng.random_range(0.0..1.0)),
+            missing_left: rng.random_bool(0.5),
+            left: left as u32,
+            right: left as u32 + 1,
+        };
+        leaves.extend([(left, level + 1), (left + 1, level + 1)]);
+    }
+    Tree { nodes }
+}
+
+fn explain_forests(criterion: &mut Criterion) {
+    let features = (0..N_FEATURES).map(|position| FeatureSpec::new(&format!("f{position}"), ColumnKind::Number)).collect();
+    let schema = FeatureSchema::new(features, None, "churned".to_owned(), "yes".to_owned(), None).unwrap();
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
+    let number = |rng: &mut Xoshiro256PlusPlus| if rng.random_bool(0.02) { f64::NAN } else { rng.random_range(0.0..1.0) };
+    let rows: Vec<Vec<f64>> = (0..1_000).map(|_| (0..N_FEATURES).map(|_| number(&mut rng)).collect()).collect();
+    let mut group = criterion.benchmark_group("explain/forest");
+    for (name, n_trees, depth) in [("100x31", 100, None), ("500x31", 500, None), ("100x31,depth=20", 100, Some(20))] {
+        let trees = (0..n_trees).map(|_| random_tree(31, depth, &mut rng)).collect();
+        let engine = Engine::new(&MarginModel { trees, ..MarginModel::default() }, &schema).unwrap();
+        let mut next = rows.iter().cycle();
+        group.bench_function(name, |bencher| bencher.iter(|| engine.explain(black_box(next.next().unwrap()))));
+    }
+}
+
+criterion_group!(benches, single, encode, batch, explain, explain_forests);
 criterion_main!(benches);

@@ -2,10 +2,17 @@
 //!
 //! Terms contribute their value less their mean over the training rows. Trees contribute exact Shapley values of the
 //! path-dependent value function (Lundberg et al., "From local explanations to global understanding with explainable AI for
-//! trees", 2020, algorithm 2): a feature outside the coalition sends the row down both sides in proportion to the training
-//! rows. `base_margin + Σ contributions = margin` up to rounding.
+//! trees", 2020): a feature outside the coalition sends the row down both sides in proportion to the training
+//! rows. `base_margin + Σ contributions = margin` up to rounding. `forest.rs` holds the formulas.
 
+mod compile;
+mod forest;
+mod quadrature;
+
+use self::compile::TreeParts;
+use self::forest::Forest;
 use crate::engine::Engine;
+use crate::model::{MarginModel, NodeKind};
 
 /// Contributions of one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,20 +25,20 @@ pub struct Explanation {
     pub contributions: Vec<f64>,
 }
 
-/// A feature on the path from the root, with the shares of coalitions that flow through it.
-#[derive(Debug, Clone, Copy, Default)]
-struct PathStep {
-    feature_idx: usize,
-    /// Share of training rows that take this turn when the feature is outside the coalition.
-    zero: f64,
-    /// 1 when the row takes this turn, else 0.
-    one: f64,
-    /// Weight of coalitions of this size.
-    weight: f64,
+/// The trees of a checked model, laid out for their Shapley values.
+#[derive(Debug, Clone)]
+pub(crate) struct Explainer {
+    /// Features that trees ask for, rising.
+    features: Vec<u32>,
+    groups: Vec<Group>,
 }
 
-/// The feature of the path's first step, which stands for no feature.
-const NO_FEATURE: usize = usize::MAX;
+/// Trees by the points that their longest paths need.
+#[derive(Debug, Clone)]
+enum Group {
+    Short(Forest<4>),
+    Long(Forest<8>),
+}
 
 impl Explanation {
     /// The `k` features with the largest contributions, positive or negative, largest first; equal ones in schema order.
@@ -49,116 +56,105 @@ impl Engine {
     /// # Panics
     /// When `row` does not have `n_features` numbers.
     pub fn explain(&self, row: &[f64]) -> Explanation {
+        let margin = self.margin(row);
         let mut contributions = vec![0.0; self.n_features];
         for term in &self.terms {
             let feature_idx = term.feature_idx as usize;
             contributions[feature_idx] += term.shape.value(row[feature_idx]) - term.mean;
         }
-        let deepest = self.flat.trees.iter().map(|tree| tree.depth as usize).max().unwrap_or(0);
-        let mut shap =
-            TreeShap { engine: self, row, contributions, path: vec![PathStep::default(); (deepest + 2) * (deepest + 3) / 2] };
-        for tree in &self.flat.trees {
-            shap.descend(tree.root, 0, 0, PathStep { feature_idx: NO_FEATURE, zero: 1.0, one: 1.0, weight: 0.0 });
-        }
-        Explanation { margin: self.margin(row), base_margin: self.base_margin, contributions: shap.contributions }
+        self.explainer.add_trees(row, &mut contributions);
+        Explanation { margin, base_margin: self.base_margin, contributions }
     }
 }
 
-struct TreeShap<'a> {
-    engine: &'a Engine,
-    row: &'a [f64],
-    contributions: Vec<f64>,
-    /// One path per level, each a step longer than the one above it, laid one after another.
-    path: Vec<PathStep>,
-}
-
-impl TreeShap<'_> {
-    /// Visits a node whose path, without `step`, stands at `start` with `length` steps.
-    fn descend(&mut self, position: u32, start: usize, length: usize, step: PathStep) {
-        extend(&mut self.path[start..=start + length], step);
-        let mut length = length + 1;
-        let node = self.engine.flat.nodes[position as usize];
-        if node.is_leaf() {
-            return self.credit(start, length, node.leaf_value());
+impl Explainer {
+    /// Lays out the trees of a model that was checked against a schema of `n_features`.
+    pub(crate) fn new(model: &MarginModel, n_features: usize) -> Self {
+        let nodes = model.trees.iter().flat_map(|tree| &tree.nodes);
+        let mut places = vec![u32::MAX; n_features];
+        for node in nodes {
+            if let NodeKind::Split { feature_idx, .. } = node.kind {
+                places[feature_idx as usize] = 0;
+            }
         }
-        let feature_idx = node.feature_idx();
-        let mut before = PathStep { feature_idx, zero: 1.0, one: 1.0, weight: 0.0 };
-        // A feature asked before is taken off the path: its turns multiply into one step.
-        if let Some(again) = self.path[start + 1..start + length].iter().position(|earlier| earlier.feature_idx == feature_idx) {
-            before = self.path[start + 1 + again];
-            unwind(&mut self.path[start..start + length], again + 1);
-            length -= 1;
+        let features: Vec<u32> = (0..n_features as u32).filter(|&feature| places[feature as usize] == 0).collect();
+        for (place, &feature) in features.iter().enumerate() {
+            places[feature as usize] = place as u32;
         }
-        let (left, right) = (node.left, node.left + 1);
-        let goes_left = self.engine.flat.goes_left(node, self.row);
-        let covers = &self.engine.flat.covers;
-        let total = covers[left as usize] + covers[right as usize];
-        for (child, taken) in [(left, goes_left), (right, !goes_left)] {
-            let zero = before.zero * (covers[child as usize] / total);
-            let one = if taken { before.one } else { 0.0 };
-            let below = start + length;
-            self.path.copy_within(start..start + length, below);
-            self.descend(child, below, length, PathStep { feature_idx, zero, one, weight: 0.0 });
+        let mut explainer = Self { features, groups: Vec::new() };
+        let mut parts = TreeParts::default();
+        for tree in &model.trees {
+            parts.read(tree, &places, explainer.features.len());
+            if parts.n_asks() > 0 {
+                explainer.push(&parts);
+            }
         }
+        for group in &mut explainer.groups {
+            group.finish();
+        }
+        explainer
     }
 
-    fn credit(&mut self, start: usize, length: usize, leaf_value: f64) {
-        let path = &self.path[start..start + length];
-        for position in 1..length {
-            let step = path[position];
-            self.contributions[step.feature_idx] += unwound_sum(path, position) * (step.one - step.zero) * leaf_value;
+    fn push(&mut self, tree: &TreeParts) {
+        let n_points = tree.n_path_features.div_ceil(2);
+        if let Some(group) = self.groups.iter_mut().find(|group| group.fits(n_points)) {
+            return group.push(tree);
         }
+        let mut group = Group::new(n_points);
+        group.push(tree);
+        self.groups.push(group);
     }
-}
 
-/// Adds a step at the end of `path`, whose last place is free, and updates the weights of coalitions of every size.
-fn extend(path: &mut [PathStep], step: PathStep) {
-    let last = path.len() - 1;
-    let size = path.len() as f64;
-    path[last] = PathStep { weight: if last == 0 { 1.0 } else { 0.0 }, ..step };
-    for position in (0..last).rev() {
-        let weight = path[position].weight;
-        path[position + 1].weight += step.one * weight * (position + 1) as f64 / size;
-        path[position].weight = step.zero * weight * (last - position) as f64 / size;
+    /// Adds what trees contribute to the margin of `row`; `contributions` is in schema order.
+    fn add_trees(&self, row: &[f64], contributions: &mut [f64]) {
+        let operands: Vec<f64> = self.features.iter().flat_map(|&feature| operands(row[feature as usize])).collect();
+        let mut sums = vec![0.0; self.features.len()];
+        for group in &self.groups {
+            group.explain(&operands, &mut sums);
+        }
+        for (&feature, sum) in self.features.iter().zip(&sums) {
+            contributions[feature as usize] += sum;
+        }
     }
 }
 
-/// Takes the step at `position` out again; the last place of `path` is free afterwards.
-fn unwind(path: &mut [PathStep], position: usize) {
-    let last = path.len() - 1;
-    let size = path.len() as f64;
-    let PathStep { zero, one, .. } = path[position];
-    let mut next = path[last].weight;
-    for i in (0..last).rev() {
-        if one == 0.0 {
-            path[i].weight = path[i].weight * size / (zero * (last - i) as f64);
-        } else {
-            let weight = path[i].weight;
-            path[i].weight = next * size / ((i + 1) as f64 * one);
-            next = weight - path[i].weight * zero * (last - i) as f64 / size;
+impl Group {
+    /// An empty group for trees that need so many points.
+    fn new(n_points: usize) -> Self {
+        if n_points <= 4 { Self::Short(Forest::new(1)) } else { Self::Long(Forest::new(n_points.div_ceil(8))) }
+    }
+
+    /// Whether its rule has as many points as needed, and not many more.
+    fn fits(&self, n_points: usize) -> bool {
+        match self {
+            Self::Short(_) => n_points <= 4,
+            Self::Long(forest) => n_points > 4 && n_points.next_multiple_of(8) == forest.n_points(),
         }
     }
-    for i in position..last {
-        let PathStep { feature_idx, zero, one, .. } = path[i + 1];
-        path[i] = PathStep { feature_idx, zero, one, weight: path[i].weight };
+
+    fn push(&mut self, tree: &TreeParts) {
+        match self {
+            Self::Short(forest) => forest.push(tree),
+            Self::Long(forest) => forest.push(tree),
+        }
+    }
+
+    fn finish(&mut self) {
+        match self {
+            Self::Short(forest) => forest.finish(),
+            Self::Long(forest) => forest.finish(),
+        }
+    }
+
+    fn explain(&self, operands: &[f64], sums: &mut [f64]) {
+        match self {
+            Self::Short(forest) => forest.explain(operands, sums),
+            Self::Long(forest) => forest.explain(operands, sums),
+        }
     }
 }
 
-/// Sum of the weights that [`unwind`] would leave, without changing the path.
-fn unwound_sum(path: &[PathStep], position: usize) -> f64 {
-    let last = path.len() - 1;
-    let size = path.len() as f64;
-    let PathStep { zero, one, .. } = path[position];
-    let mut next = path[last].weight;
-    let mut total = 0.0;
-    for i in (0..last).rev() {
-        if one == 0.0 {
-            total += path[i].weight * size / (zero * (last - i) as f64);
-        } else {
-            let weight = next * size / ((i + 1) as f64 * one);
-            total += weight;
-            next = path[i].weight - weight * zero * (last - i) as f64 / size;
-        }
-    }
-    total
+/// What questions compare: a missing value is above every threshold for those where it goes right, and below for the others.
+fn operands(encoded: f64) -> [f64; 2] {
+    if encoded.is_nan() { [f64::INFINITY, f64::NEG_INFINITY] } else { [encoded; 2] }
 }

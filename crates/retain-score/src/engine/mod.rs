@@ -9,7 +9,6 @@ mod avx512;
 #[path = "no_avx512.rs"]
 mod avx512;
 mod fixed;
-pub(crate) mod flat;
 mod parts;
 mod views;
 mod walk;
@@ -20,10 +19,10 @@ use retain_core::FeatureSchema;
 
 use crate::engine::avx512::{Avx512, Columns, ROWS};
 use crate::engine::fixed::FixedPoint;
-use crate::engine::flat::Flat;
 use crate::engine::parts::{Part, parts_of};
 use crate::engine::walk::Walk;
-use crate::model::{MarginModel, ModelError, Term};
+use crate::explain::Explainer;
+use crate::model::{MarginModel, ModelError, NodeKind, Term, Tree};
 
 thread_local! {
     /// Room for the ranks of a batch, at most 64 KiB: kept, so that batches allocate nothing after the first.
@@ -38,7 +37,8 @@ pub struct Engine {
     pub(crate) terms: Vec<Term>,
     fixed: FixedPoint,
     forest: Forest,
-    pub(crate) flat: Flat,
+    n_trees: usize,
+    pub(crate) explainer: Explainer,
     /// Mean margin over the training rows.
     pub(crate) base_margin: f64,
 }
@@ -83,17 +83,16 @@ impl Engine {
                 Forest::Avx512 { proof, parts, large }
             }
         };
-        let mut flat = Flat::default();
-        model.trees.iter().for_each(|tree| flat.add_tree(tree));
         let terms = model.terms.iter().fold(model.intercept, |sum, term| sum + term.mean);
-        let base_margin = flat.trees.iter().fold(terms, |sum, tree| sum + flat.mean_of(tree.root));
+        let base_margin = model.trees.iter().fold(terms, |sum, tree| sum + mean_of(tree));
         Ok(Self {
             n_features: schema.n_features(),
             intercept: model.intercept,
             terms: model.terms.clone(),
             fixed,
             forest,
-            flat,
+            n_trees: model.trees.len(),
+            explainer: Explainer::new(model, schema.n_features()),
             base_margin,
         })
     }
@@ -110,7 +109,7 @@ impl Engine {
 
     /// Number of trees.
     pub fn n_trees(&self) -> usize {
-        self.flat.trees.len()
+        self.n_trees
     }
 
     /// The margin of one encoded row, in log-odds before calibration.
@@ -154,4 +153,21 @@ impl Engine {
     fn of_terms(&self, row: &[f64]) -> f64 {
         self.terms.iter().fold(self.intercept, |sum, term| sum + term.shape.value(row[term.feature_idx as usize]))
     }
+}
+
+/// Mean of a tree over its training rows.
+fn mean_of(tree: &Tree) -> f64 {
+    // Children stand after their parent: from the end, each node finds its children's means.
+    let mut means = vec![0.0; tree.nodes.len()];
+    for (position, node) in tree.nodes.iter().enumerate().rev() {
+        means[position] = match node.kind {
+            NodeKind::Leaf { value } => value,
+            NodeKind::Split { left, right, .. } => {
+                let (left, right) = (left as usize, right as usize);
+                let share = tree.nodes[left].cover / (tree.nodes[left].cover + tree.nodes[right].cover);
+                share * means[left] + (1.0 - share) * means[right]
+            }
+        };
+    }
+    means.first().copied().unwrap_or(0.0)
 }

@@ -15,3 +15,5 @@ mod predictor;
 mod random;
 /// Publishing, aliases and addresses.
 mod registry;
+/// The plain version of the Shapley values of trees.
+mod tree_shap;
