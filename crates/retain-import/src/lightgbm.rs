@@ -158,6 +158,9 @@ fn read_splits(block: &Block<'_>, n_splits: usize, columns: &mut Columns) -> Res
 }
 
 fn numerical(block: &Block<'_>, threshold: f64, decision: u8) -> Result<RawTest, ImportError> {
+    if threshold.is_nan() {
+        return Err(block.bad("threshold", "a number", "NaN"));
+    }
     let default_left = decision & DEFAULT_LEFT != 0;
     let below = || Test::Below(edge(threshold));
     match decision >> 2 & 3 {
@@ -214,9 +217,8 @@ impl CategorySets {
             let (found, limit) = (words.len().saturating_mul(32), limits::MAX_CATEGORIES);
             return Err(ImportError::TooLarge { what: "categories of one feature", found, limit });
         }
-        let of_word = |(at, &word): (usize, &u32)| {
-            (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at as u32 * 32 + bit)
-        };
+        let of_word =
+            |(at, &word): (usize, &u32)| (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at as u32 * 32 + bit);
         Ok(words.iter().enumerate().flat_map(of_word).collect())
     }
 }

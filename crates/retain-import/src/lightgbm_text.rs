@@ -68,7 +68,10 @@ impl<'a> TextModel<'a> {
             } else if !key.is_empty() {
                 let block = self.trees.last_mut().unwrap_or(&mut self.header);
                 if block.entries.insert(key, value).is_some() {
-                    return Err(ImportError::syntax(format!("line {}", number + 1), format!("a second `{key}` in {}", block.place)));
+                    return Err(ImportError::syntax(
+                        format!("line {}", number + 1),
+                        format!("a second `{key}` in {}", block.place),
+                    ));
                 }
             }
         }

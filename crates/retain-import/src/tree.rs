@@ -67,7 +67,8 @@ impl TreeMaker {
         while let Some(next) = unfolding.waiting.pop() {
             unfolding.place(next);
             if unfolding.nodes.len() > most {
-                let found = format!("so many splits with `zero_as_missing` that zeros need more than {MAX_EXTRA_NODES} extra nodes");
+                let found =
+                    format!("so many splits with `zero_as_missing` that zeros need more than {MAX_EXTRA_NODES} extra nodes");
                 return Err(ImportError::unsupported(found, "`zero_as_missing` with few levels, or `use_missing` alone"));
             }
         }
@@ -216,7 +217,13 @@ impl<'a> Unfolding<'a> {
                 let below = knowing(&next, feature_idx, Side::Below);
                 let place = self.push(&next, split(feature_idx, Test::Below(-ZERO_BAND), false));
                 let (raw_idx, depth) = (next.raw_idx, next.depth + 1);
-                self.waiting.push(Waiting { raw_idx, parent: Some((place, false)), depth, known: next.known, is_not_below: true });
+                self.waiting.push(Waiting {
+                    raw_idx,
+                    parent: Some((place, false)),
+                    depth,
+                    known: next.known,
+                    is_not_below: true,
+                });
                 let parent = Some((place, true));
                 return self.waiting.push(Waiting { raw_idx, parent, depth, known: below, is_not_below: false });
             }

@@ -200,7 +200,9 @@ impl<'a> Reader<'a> {
             let count = self.count()?;
             // Every element has a byte at least.
             if count > self.bytes.len() - self.offset {
-                return Err(self.wrong(format!("{count} elements should follow, {} bytes are left", self.bytes.len() - self.offset)));
+                return Err(
+                    self.wrong(format!("{count} elements should follow, {} bytes are left", self.bytes.len() - self.offset))
+                );
             }
             container.count = Some(count);
         }

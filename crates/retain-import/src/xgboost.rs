@@ -219,7 +219,11 @@ fn number<T: std::str::FromStr>(place: &str, key: &str, text: &str) -> Result<T,
 fn base_score(text: &str) -> Result<f32, ImportError> {
     let one = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let score: f32 = number("learner_model_param", "base_score", one.trim())?;
-    if score.is_finite() { Ok(score) } else { Err(ImportError::value("learner_model_param", "base_score", "a finite number", text)) }
+    if score.is_finite() {
+        Ok(score)
+    } else {
+        Err(ImportError::value("learner_model_param", "base_score", "a finite number", text))
+    }
 }
 
 fn names(learner: &Learner, n_features: usize) -> Result<Vec<String>, ImportError> {

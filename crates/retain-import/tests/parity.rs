@@ -74,14 +74,18 @@ fn check(name: &str, link: Link, tolerance: f64) -> Imported {
     let engine = Engine::new(&model.margin, &schema).unwrap();
     assert!(case.rows.len() >= 50);
     for (number, (cells, &margin)) in case.rows.iter().zip(&case.margins).enumerate() {
-        let cell = |feature: &FeatureSpec| cells[case.columns.iter().position(|column| *column == feature.name).unwrap()].as_ref();
+        let cell =
+            |feature: &FeatureSpec| cells[case.columns.iter().position(|column| *column == feature.name).unwrap()].as_ref();
         let row: Vec<f64> = schema.features.iter().map(|feature| encode(feature, cell(feature))).collect();
         let found = model.margin.margin(&row);
         assert!((found - margin).abs() <= tolerance * margin.abs().max(1.0), "{name} row {number} {row:?}: {found} for {margin}");
         assert_eq!(engine.margin(&row).to_bits(), found.to_bits(), "{name} row {number}");
         let explained = engine.explain(&row);
         let sum = explained.base_margin + explained.contributions.iter().sum::<f64>();
-        assert!((sum - found).abs() < 1e-6 * found.abs().max(1.0), "{name} row {number}: contributions sum to {sum}, not {found}");
+        assert!(
+            (sum - found).abs() < 1e-6 * found.abs().max(1.0),
+            "{name} row {number}: contributions sum to {sum}, not {found}"
+        );
     }
     model
 }

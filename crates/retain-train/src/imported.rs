@@ -146,8 +146,7 @@ fn measure(parts: &ImportParts<'_>, table: MeasuringTable<'_>) -> Result<Metrics
     let (model, dataset) = (&parts.model, table.dataset);
     let options = BootstrapOptions { seed: parts.seed, ..BootstrapOptions::default() };
     let base = baseline(model, dataset)?;
-    let measured_on =
-        format!("`{}`, given with the import: whether the model was fitted to these rows is not known", table.name);
+    let measured_on = format!("`{}`, given with the import: whether the model was fitted to these rows is not known", table.name);
     let base_rate = base.first().copied().unwrap_or(f64::NAN);
     let validation = Measurement::new(&measured_on, &labelled(model, dataset, model)?, base_rate, &options)?;
     let mut metrics = MetricsFile::new(validation, Vec::new(), None, dataset, model)?;

@@ -140,7 +140,9 @@ fn scale(manifest: &Manifest) -> &'static str {
     match manifest.kind {
         TaskKind::Churn => "in log-odds",
         TaskKind::Survival => "mean log-odds of leaving in a period, over the periods up to the horizon",
-        TaskKind::Ltv | TaskKind::Engagement if manifest.calibrator == Calibrator::Logarithm.name() => "in the expected amount itself",
+        TaskKind::Ltv | TaskKind::Engagement if manifest.calibrator == Calibrator::Logarithm.name() => {
+            "in the expected amount itself"
+        }
         TaskKind::Ltv | TaskKind::Engagement => "in the logarithm of the expected amount before calibration: +0.69 doubles it",
     }
 }

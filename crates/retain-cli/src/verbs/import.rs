@@ -202,7 +202,8 @@ fn check_roles(specs: &[FeatureSpec], task: &Task) -> Result<()> {
     match specs.iter().find(|spec| taken.contains(&&spec.name)) {
         None => Ok(()),
         Some(spec) => {
-            let message = format!("the model reads the column `{}`, and [table] of the task says that it is no feature", spec.name);
+            let message =
+                format!("the model reads the column `{}`, and [table] of the task says that it is no feature", spec.name);
             Err(Complaint::usage(message).hint("a model that knows its target cannot be used; correct [table] otherwise").into())
         }
     }
