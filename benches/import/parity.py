@@ -44,7 +44,7 @@ def training_table(rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
     for i, (column, texts) in enumerate(TEXTS.items()):
         codes = rng.integers(0, len(texts), n)
         table[column] = pd.Categorical.from_codes(codes, texts)
-        score += np.cos(codes * (1.3 + i))
+        score = score + np.cos(codes * (1.3 + i))
     return table, score + rng.normal(size=n)
 
 

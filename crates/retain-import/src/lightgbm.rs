@@ -138,12 +138,12 @@ fn read_splits(block: &Block<'_>, n_splits: usize, columns: &mut Columns) -> Res
     let mut nodes = Vec::with_capacity(2 * n_splits + 1);
     for split in 0..n_splits {
         let (feature_idx, decision) = (features[split], decisions[split]);
-        let test = if decision & CATEGORICAL == 0 {
+        let (test, is_turned) = if decision & CATEGORICAL == 0 {
             numerical(block, thresholds[split], decision)?
         } else {
             let set = sets.take(block, thresholds[split])?;
             columns.note_categories(feature_idx, &set);
-            RawTest::Plain { test: Test::OneOf(set), missing_left: false }
+            (RawTest::Plain { test: Test::OneOf(set), missing_left: false }, false)
         };
         // Leaves are counted from −1 downwards; a child that is neither is refused with the tree.
         let place = |child: i64| if child >= 0 { (child as usize).min(n_splits) } else { n_splits + (-1 - child) as usize };
@@ -152,24 +152,33 @@ fn read_splits(block: &Block<'_>, n_splits: usize, columns: &mut Columns) -> Res
             let found = format!("{} and {}", lefts[split], rights[split]);
             return Err(block.bad("left_child", format!("children below {n_splits}"), &found));
         }
-        nodes.push(RawNode::Split { feature_idx, test, left: place(lefts[split]), right: place(rights[split]) });
+        let (left, right) = (place(lefts[split]), place(rights[split]));
+        let (left, right) = if is_turned { (right, left) } else { (left, right) };
+        nodes.push(RawNode::Split { feature_idx, test, left, right });
     }
     Ok(nodes)
 }
 
-fn numerical(block: &Block<'_>, threshold: f64, decision: u8) -> Result<RawTest, ImportError> {
+/// The question of a split, and whether its answers change places.
+fn numerical(block: &Block<'_>, threshold: f64, decision: u8) -> Result<(RawTest, bool), ImportError> {
     if threshold.is_nan() {
         return Err(block.bad("threshold", "a number", "NaN"));
     }
     let default_left = decision & DEFAULT_LEFT != 0;
-    let below = || Test::Below(edge(threshold));
-    match decision >> 2 & 3 {
+    let missing_left = match decision >> 2 & 3 {
         // NaN is 0 there.
-        MISSING_NONE => Ok(RawTest::Plain { test: below(), missing_left: 0.0 <= threshold }),
-        MISSING_NAN => Ok(RawTest::Plain { test: below(), missing_left: default_left }),
-        MISSING_ZERO => Ok(RawTest::ZeroMissing { threshold, default_left }),
-        other => Err(block.bad("decision_type", "a missing type from 0 to 2", &other.to_string())),
+        MISSING_NONE => 0.0 <= threshold,
+        MISSING_NAN => default_left,
+        MISSING_ZERO if threshold == f64::INFINITY && default_left => true,
+        MISSING_ZERO => return Ok((RawTest::ZeroMissing { threshold, default_left }, false)),
+        other => return Err(block.bad("decision_type", "a missing type from 0 to 2", &other.to_string())),
+    };
+    // `x <= ∞` asks whether there is a value. No `x < threshold` is true of infinity, so the question is turned round: nothing lies below
+    // −∞, and only what is missing goes left.
+    if threshold == f64::INFINITY {
+        return Ok((RawTest::Plain { test: Test::Below(f64::NEG_INFINITY), missing_left: !missing_left }, true));
     }
+    Ok((RawTest::Plain { test: Test::Below(edge(threshold)), missing_left }, false))
 }
 
 /// The boundary `b` for which `x < b` is LightGBM's `x <= threshold`, with everything within [`ZERO_BAND`] taken for 0.
@@ -324,6 +333,31 @@ mod tests {
             for x in values.iter().flat_map(|x| [x.next_down(), *x, x.next_up()]) {
                 assert_eq!(x < edge(threshold), at_most(x, threshold), "{x:e} <= {threshold:e}");
             }
+        }
+    }
+
+    #[test]
+    fn values_that_are_there_are_told_from_missing_ones() {
+        let tree = |decision: u8| {
+            let text = format!(
+                "tree\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=0\nobjective=regression\nfeature_names=a\n\nTree=0\n\
+                 num_leaves=2\nsplit_feature=0\nthreshold=inf\ndecision_type={decision}\nleft_child=-1\nright_child=-2\n\
+                 leaf_value=1 2\nleaf_count=5 6\n\nend of trees\n"
+            );
+            parse(text.as_bytes()).unwrap().margin.trees.remove(0)
+        };
+        // Missing type and direction, then the leaves of −∞, 0, ∞ and NaN.
+        let (none, zero, nan) = (0, MISSING_ZERO << 2, MISSING_NAN << 2);
+        for (decision, leaves) in [
+            (none, [1.0, 1.0, 1.0, 1.0]),
+            (nan, [1.0, 1.0, 1.0, 2.0]),
+            (nan | DEFAULT_LEFT, [1.0, 1.0, 1.0, 1.0]),
+            (zero, [1.0, 2.0, 1.0, 2.0]),
+            (zero | DEFAULT_LEFT, [1.0, 1.0, 1.0, 1.0]),
+        ] {
+            let tree = tree(decision);
+            let found = [f64::NEG_INFINITY, 0.0, f64::INFINITY, f64::NAN].map(|x| tree.value(&[x]));
+            assert_eq!(found, leaves, "decision type {decision}");
         }
     }
 }

@@ -209,6 +209,8 @@ impl<'a> Unfolding<'a> {
                 let raw_idx = if default_left { left } else { right };
                 return self.waiting.push(Waiting { raw_idx, ..next });
             }
+            // Infinity lies above the band, and below no threshold.
+            Some(Side::Above) if threshold == f64::INFINITY => return self.waiting.push(Waiting { raw_idx: left, ..next }),
             Some(Side::Below | Side::Above) => plain,
             None if default_left && threshold >= -ZERO_BAND => Test::Below(threshold.max(ZERO_BAND).next_up()),
             None if !default_left && threshold < -ZERO_BAND => plain,
