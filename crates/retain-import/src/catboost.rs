@@ -62,6 +62,7 @@ enum Bias {
 }
 
 #[derive(Deserialize)]
+#[allow(clippy::struct_field_names, reason = "these are the names in the file")]
 struct FeaturesInfo {
     #[serde(default)]
     float_features: Vec<FloatFeature>,
@@ -83,6 +84,7 @@ struct FloatFeature {
 
 /// What the answer to `x > border` is where nothing is known; a comparison with NaN is no.
 #[derive(Deserialize, Clone, Copy, PartialEq)]
+#[allow(clippy::enum_variant_names, reason = "these are the names in the file")]
 enum NanTreatment {
     AsIs,
     AsFalse,
@@ -104,7 +106,8 @@ struct OtherFeature {
 
 #[derive(Deserialize)]
 struct Split {
-    split_type: String,
+    #[serde(rename = "split_type")]
+    kind: String,
     border: Option<f32>,
     float_feature_index: Option<usize>,
     cat_feature_index: Option<usize>,
@@ -308,7 +311,7 @@ impl Columns {
     }
 
     fn question(&mut self, place: &str, split: &Split) -> Result<Question, ImportError> {
-        match split.split_type.as_str() {
+        match split.kind.as_str() {
             "FloatFeature" => self.of_number(place, split),
             "OneHotFeature" => self.of_category(place, split),
             "OnlineCtr" => Err(self.uses_ctr()),

@@ -1,4 +1,4 @@
-//! CatBoost knows a category by a hash of its text: the low half of CityHash64, version 1.0.
+//! CatBoost knows a category by a hash of its text: the low half of `CityHash64`, version 1.0.
 //!
 //! # Source
 //! G. Pike and J. Alakuijala, "Introducing CityHash" (2011). CatBoost stays with the first version, whose hashes of texts longer than 16

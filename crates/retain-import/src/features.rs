@@ -59,7 +59,7 @@ impl Imported {
             };
             let settled = settle(feature, categories, &mut texts_of)?;
             self.warnings.extend(settled.warning);
-            specs.push(category_spec(&feature.name, settled.texts)?);
+            specs.push(category_spec(&feature.name, &settled.texts)?);
         }
         self.fit_sets(&specs);
         Ok(specs)
@@ -142,7 +142,7 @@ fn by_hash(feature: &str, hashes: &[u32], texts: Option<Vec<String>>) -> Result<
 }
 
 /// A category is looked up without the blanks around it, and a text that is one does not mean that the value is missing.
-fn category_spec(name: &str, texts: Vec<String>) -> Result<FeatureSpec, ImportError> {
+fn category_spec(name: &str, texts: &[String]) -> Result<FeatureSpec, ImportError> {
     let texts: Vec<String> = texts.iter().map(|text| text.trim().to_owned()).collect();
     let mut seen = HashSet::new();
     if let Some(twice) = texts.iter().find(|text| !seen.insert(text.as_str())) {

@@ -68,7 +68,9 @@ mod tests {
             let value = f64::from_bits(rng.random());
             if threshold.is_finite() && !value.is_nan() {
                 check(threshold, value);
-                around(threshold).into_iter().for_each(|value| check(threshold, value));
+                for value in around(threshold) {
+                    check(threshold, value);
+                }
             }
         }
     }

@@ -183,7 +183,7 @@ fn numerical(block: &Block<'_>, threshold: f64, decision: u8) -> Result<(RawTest
 
 /// The boundary `b` for which `x < b` is LightGBM's `x <= threshold`, with everything within [`ZERO_BAND`] taken for 0.
 fn edge(threshold: f64) -> f64 {
-    if threshold < -ZERO_BAND || threshold > ZERO_BAND {
+    if !(-ZERO_BAND..=ZERO_BAND).contains(&threshold) {
         threshold.next_up()
     } else if threshold < 0.0 {
         -ZERO_BAND

@@ -29,7 +29,7 @@ impl<'a> TextModel<'a> {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| ImportError::syntax(format!("byte {}", error.valid_up_to()), "not text in UTF-8"))?;
         let mut lines = text.lines().map(str::trim_end).enumerate();
-        if !lines.by_ref().find(|(_, line)| !line.is_empty()).is_some_and(|(_, line)| line == "tree") {
+        if lines.by_ref().find(|(_, line)| !line.is_empty()).is_none_or(|(_, line)| line != "tree") {
             return Err(ImportError::syntax("line 1", "a LightGBM model begins with the line `tree`"));
         }
         let mut model = Self {

@@ -199,7 +199,7 @@ impl<'a> Unfolding<'a> {
         [left, right]: [usize; 2],
     ) {
         if next.is_not_below {
-            let known = [Side::Zero, Side::Above].map(|side| knowing(&next, feature_idx, side));
+            let known = [Side::Zero, Side::Above].map(|side| Some(knowing(&next, feature_idx, side)));
             let here = [next.raw_idx; 2];
             return self.push_split(&next, feature_idx, Test::Below(ZERO_BAND.next_up()), true, here, known);
         }
@@ -216,7 +216,7 @@ impl<'a> Unfolding<'a> {
             None if !default_left && threshold < -ZERO_BAND => plain,
             None if !default_left && threshold <= ZERO_BAND => Test::Below(-ZERO_BAND),
             None => {
-                let below = knowing(&next, feature_idx, Side::Below);
+                let below = Some(knowing(&next, feature_idx, Side::Below));
                 let place = self.push(&next, split(feature_idx, Test::Below(-ZERO_BAND), false));
                 let (raw_idx, depth) = (next.raw_idx, next.depth + 1);
                 self.waiting.push(Waiting {
@@ -289,8 +289,8 @@ fn split(feature_idx: usize, test: Test, missing_left: bool) -> NodeKind {
     NodeKind::Split { feature_idx: feature_idx as u32, test, missing_left, left: 0, right: 0 }
 }
 
-fn knowing(next: &Waiting, feature_idx: usize, side: Side) -> Option<Rc<Known>> {
-    Some(Rc::new(Known { feature_idx, side, before: next.known.clone() }))
+fn knowing(next: &Waiting, feature_idx: usize, side: Side) -> Rc<Known> {
+    Rc::new(Known { feature_idx, side, before: next.known.clone() })
 }
 
 /// The weight of a leaf, where the file says one.

@@ -34,7 +34,8 @@ struct Learner {
     #[serde(default)]
     feature_types: Vec<String>,
     gradient_booster: Booster,
-    learner_model_param: LearnerParams,
+    #[serde(rename = "learner_model_param")]
+    params: LearnerParams,
     objective: Objective,
 }
 
@@ -135,13 +136,12 @@ impl<'de> Deserialize<'de> for Flag {
 pub(crate) fn parse(bytes: &[u8]) -> Result<Imported, ImportError> {
     let learner = read_file(bytes)?.learner;
     let (link, start) = link_of(&learner.objective.name)?;
-    refuse_several_scores(&learner.learner_model_param)?;
-    let n_features = number("learner_model_param", "num_feature", &learner.learner_model_param.num_feature)?;
+    refuse_several_scores(&learner.params)?;
+    let n_features = number("learner_model_param", "num_feature", &learner.params.num_feature)?;
     let names = names(&learner, n_features)?;
-    let intercept = start.margin(base_score(&learner.learner_model_param.base_score)?);
+    let intercept = start.margin(base_score(&learner.params.base_score)?);
     let (model, drops) = match (learner.gradient_booster.name.as_str(), learner.gradient_booster.model) {
-        ("gbtree", Some(model)) => (model, None),
-        ("gblinear", Some(model)) => (model, None),
+        ("gbtree" | "gblinear", Some(model)) => (model, None),
         ("dart", _) => match learner.gradient_booster.gbtree {
             Some(inner) => (inner.model, learner.gradient_booster.weight_drop),
             None => return Err(ImportError::syntax("gradient_booster", "there is no `gbtree`")),
@@ -299,8 +299,8 @@ fn read_nodes(position: usize, file: &TreeFile, weight: f32, codes: &mut Codes) 
     check_lengths(position, file)?;
     let mut sets = category_sets(position, file)?;
     let mut nodes = Vec::with_capacity(file.left_children.len());
-    for node in 0..file.left_children.len() {
-        let (left, right, condition) = (file.left_children[node], file.right_children[node], file.split_conditions[node]);
+    for (node, &left) in file.left_children.iter().enumerate() {
+        let (right, condition) = (file.right_children[node], file.split_conditions[node]);
         if left == -1 {
             nodes.push(RawNode::Leaf { value: f64::from(condition * weight), weight: f64::from(file.sum_hessian[node]) });
             continue;
