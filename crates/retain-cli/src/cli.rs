@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{Complaint, Exit};
 use crate::output::Output;
-use crate::verbs::{bench, data, evaluate, explain, gate, models, quickstart, score, serve, train};
+use crate::verbs::{bench, data, evaluate, explain, gate, import, models, quickstart, score, serve, train};
 
 /// Predicts which customers will leave: trains, gates, serves and scores churn models.
 #[derive(Debug, Parser)]
@@ -73,6 +73,8 @@ pub(crate) enum Verb {
     Explain(explain::Arguments),
     /// Answer gRPC calls
     Serve(serve::Arguments),
+    /// Make a bundle of a model that LightGBM, XGBoost or CatBoost trained
+    Import(import::Arguments),
     /// Measure how fast a model answers
     Bench(bench::Arguments),
     /// The registry of published models
@@ -93,6 +95,7 @@ impl Verb {
             Self::Score(arguments) => score::run(arguments, output),
             Self::Explain(arguments) => explain::run(arguments, output),
             Self::Serve(arguments) => serve::run(arguments, output),
+            Self::Import(arguments) => import::run(arguments, global, output),
             Self::Bench(arguments) => bench::run(arguments, global, output),
             Self::Models(command) => models::run(command, output),
             Self::Data(command) => data::run(command, output),
@@ -108,6 +111,7 @@ impl Verb {
             Self::Score(_) => "score",
             Self::Explain(_) => "explain",
             Self::Serve(_) => "serve",
+            Self::Import(_) => "import",
             Self::Bench(_) => "bench",
             Self::Models(_) => "models",
             Self::Data(_) => "data",

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use retain_core::{AddressError, DayError};
 use retain_data::{DataError, TaskError, TransactionError};
 use retain_eval::{EvalError, GateError, GateFileError};
+use retain_import::ImportError;
 use retain_score::{BundleError, RegistryError};
 use retain_server::{ConfigError, ServerError};
 use retain_train::{SurvivalError, TrainError};
@@ -182,6 +183,9 @@ fn exit_of(cause: &(dyn Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<TrainError>() {
         return Some(of_train_error(error));
     }
+    if let Some(error) = cause.downcast_ref::<ImportError>() {
+        return Some(of_import_error(error));
+    }
     if let Some(error) = cause.downcast_ref::<GateError>() {
         return Some(Exit::of_gate(error.exit_code()));
     }
@@ -235,6 +239,14 @@ fn of_train_error(error: &TrainError) -> Exit {
     }
 }
 
+/// A model of another make, or one that needs a table, is for the command line to put right; a broken file breaks its contract.
+fn of_import_error(error: &ImportError) -> Exit {
+    match error {
+        ImportError::Unsupported { .. } | ImportError::Categories { .. } => Exit::USAGE,
+        _ => Exit::DATA,
+    }
+}
+
 /// A folder without a bundle was named wrongly; a bundle that is not believed breaks its contract.
 fn of_bundle_error(error: &BundleError) -> Exit {
     match error {
@@ -271,6 +283,9 @@ fn hint_of(cause: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<DataError>() {
         return data_hint(error).map(str::to_owned);
     }
+    if let Some(error) = cause.downcast_ref::<ImportError>() {
+        return import_hint(error).map(str::to_owned);
+    }
     if let Some(error) = cause.downcast_ref::<BundleError>() {
         return bundle_hint(error).map(str::to_owned);
     }
@@ -304,6 +319,14 @@ fn hint_of(cause: &(dyn Error + 'static)) -> Option<String> {
         Some(TrainError::Amount { .. }) => Some("correct it, or state amounts in a larger unit".to_owned()),
         Some(TrainError::Monotone { .. }) => Some("add `boosting` to `learners`, or remove `monotone`".to_owned()),
         _ => None,
+    }
+}
+
+fn import_hint(error: &ImportError) -> Option<&'static str> {
+    match error {
+        ImportError::Categories { .. } => Some("give the table that the model was trained on as `--data`"),
+        ImportError::Unsupported { .. } => Some("train the model again without it, or have `retain train` learn one"),
+        _ => Some("save the model again: LightGBM as text, XGBoost as JSON or UBJSON, CatBoost with `format=\"json\"`"),
     }
 }
 

@@ -119,10 +119,11 @@ pub(crate) fn base_rate(bundle: &Bundle) -> f64 {
 }
 
 /// What the trivial baseline of the training rows predicts for everybody: their rate of positives, mean amount or Kaplan-Meier curve;
-/// that of `dataset` where the bundle does not say.
+/// that of `dataset` where the bundle does not say, as one that was imported without a table does not.
 pub(crate) fn baseline_of(bundle: &Bundle, dataset: Option<&Dataset>) -> Result<Vec<f64>> {
     let stored = || serde_json::from_slice::<MetricsFile>(&bundle.metrics).map(|metrics| metrics.baseline_prediction);
     match (&bundle.model, stored().unwrap_or_default(), dataset) {
+        (Model::Event(_), _, Some(dataset)) if bundle.manifest.n_rows == 0 => Ok(retain_train::baseline(&bundle.model, dataset)?),
         (Model::Event(_), _, _) => Ok(vec![base_rate(bundle)]),
         (_, prediction, None) => Ok(prediction),
         (_, prediction, Some(_)) if !prediction.is_empty() => Ok(prediction),

@@ -10,6 +10,7 @@
 mod cells;
 mod dataset;
 mod delimited;
+mod distinct;
 mod error;
 mod infer;
 mod label;
@@ -29,9 +30,10 @@ mod time_split;
 mod transactions;
 
 pub use dataset::Dataset;
+pub use distinct::distinct_texts;
 pub use error::{DataError, RejectedCell, Warning};
 pub use leakage::{Finding, LeakReport, NOT_SHOWN, Severity, Twins, find_leaks, keep_together};
-pub use read::{ColumnRole, ColumnSummary, TableReport, Training, read_labelled, read_training};
+pub use read::{ColumnRole, ColumnSummary, TableReport, Training, describe_features, read_labelled, read_training};
 pub use row_reader::{FeatureNotes, RowReader, ScoringBatch};
 pub use simulate::{SimulatedCustomers, SimulationOptions, simulate, simulate_customers};
 pub use split::{Fold, stratified_folds};

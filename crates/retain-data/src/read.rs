@@ -382,7 +382,7 @@ fn excluded(name: &str) -> ColumnSummary {
 }
 
 /// Writes into the schema what the encoded columns show: range and typical value.
-fn describe_features(training: &mut Training) {
+pub fn describe_features(training: &mut Training) {
     let dataset = &mut training.dataset;
     for (spec, column) in dataset.schema.features.iter_mut().zip(&dataset.columns) {
         let mut present: Vec<f64> = column.iter().copied().filter(|value| !value.is_nan()).collect();

@@ -33,6 +33,9 @@ pub enum Calibrator {
         /// Calibrated log-odds at these margins, strictly rising.
         log_odds: Vec<f64>,
     },
+    /// `ln(margin)`: the margin is an amount already, and what is expected is the margin itself; nothing where it is not above 0. Only of
+    /// expected amounts: models that were trained elsewhere on amounts as they stand.
+    Logarithm,
 }
 
 /// The logistic function, from log-odds to probability.
@@ -61,6 +64,7 @@ impl Calibrator {
             Self::Sigmoid { slope, intercept } => slope * margin + intercept,
             Self::Beta { rise, fall, intercept } => fall * softplus(margin) - rise * softplus(-margin) + intercept,
             Self::Isotonic { margins, log_odds } => interpolate(margins, log_odds, margin),
+            Self::Logarithm => libm::log(margin.max(0.0)),
         }
     }
 
@@ -76,6 +80,7 @@ impl Calibrator {
             Self::Sigmoid { .. } => "sigmoid",
             Self::Beta { .. } => "beta",
             Self::Isotonic { .. } => "isotonic",
+            Self::Logarithm => "logarithm",
         }
     }
 
@@ -86,7 +91,7 @@ impl Calibrator {
     pub fn check(&self) -> Result<(), ModelError> {
         let mismatch = |what| Err(ModelError::Mismatch { place: "calibrator".to_owned(), what });
         match self {
-            Self::Identity => Ok(()),
+            Self::Identity | Self::Logarithm => Ok(()),
             Self::Sigmoid { slope, intercept } => {
                 if !(slope.is_finite() && intercept.is_finite() && *slope > 0.0) {
                     return mismatch("the slope should be positive and both numbers finite");

@@ -2,6 +2,7 @@
 
 use retain_core::{ColumnKind, FeatureSchema, FeatureSpec, SchemaError};
 
+use crate::calibrate::Calibrator;
 use crate::model::{
     HazardModel, Head, Interval, MarginModel, Model, ModelError, Node, NodeKind, Shape, Term, Test, Tree, ValueHead, limits,
 };
@@ -33,6 +34,10 @@ impl Model {
 impl Head {
     fn check(&self, schema: &FeatureSchema) -> Result<(), ModelError> {
         self.margin.check(schema)?;
+        if self.calibrator == Calibrator::Logarithm {
+            let what = "the logarithm makes expected amounts, and this is a chance";
+            return Err(ModelError::Mismatch { place: "calibrator".to_owned(), what });
+        }
         self.calibrator.check()
     }
 }

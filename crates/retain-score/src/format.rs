@@ -1,4 +1,4 @@
-//! `model.bin`: the model's own format, little-endian, version 2.
+//! `model.bin`: the model's own format, little-endian, version 3.
 //!
 //! ```text
 //! file       = magic "RETAINMB", version u32, n_features u32, model, end of file
@@ -19,7 +19,7 @@
 //!            | 2 u8, cover f64, split, n_categories u32, category u32…
 //! split      = feature_idx u32, missing_left u8, left u32, right u32
 //! calibrator = 0 u8 | 1 u8, slope f64, intercept f64 | 2 u8, n u32, margin f64 × n, log_odds f64 × n
-//!            | 3 u8, rise f64, fall f64, intercept f64
+//!            | 3 u8, rise f64, fall f64, intercept f64 | 4 u8                     (4: from version 3 on)
 //! ```
 //!
 //! A count is believed only as far as the bytes that are left could hold it, so a hostile file cannot ask for memory that it did
@@ -33,8 +33,11 @@ use crate::model::{
 
 const MAGIC: &[u8; 8] = b"RETAINMB";
 
-/// The version this build writes, and the newest it reads.
-pub const MODEL_FORMAT_VERSION: u32 = 2;
+/// The newest version that this build reads. It writes the oldest that can say what the model is, so that bundles of models without
+/// anything new keep their bytes.
+pub const MODEL_FORMAT_VERSION: u32 = 3;
+/// The version before amounts could be margins.
+const LOGARITHM_FREE_VERSION: u32 = 2;
 /// The first version: one head and nothing before it.
 const HEAD_ONLY_VERSION: u32 = 1;
 /// Longest name of a cause, in bytes.
@@ -106,7 +109,7 @@ impl Model {
     pub fn encode(&self, n_features: usize) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(MAGIC);
-        put_u32(&mut out, MODEL_FORMAT_VERSION);
+        put_u32(&mut out, self.format_version());
         put_count(&mut out, n_features);
         match self {
             Self::Event(head) => {
@@ -123,6 +126,11 @@ impl Model {
             }
         }
         out
+    }
+
+    fn format_version(&self) -> u32 {
+        // Chances have no logarithm: see [`Model::check`].
+        if matches!(self.calibrator(), Calibrator::Logarithm) { MODEL_FORMAT_VERSION } else { LOGARITHM_FREE_VERSION }
     }
 
     /// Reads the bytes of `model.bin`, and the number of features it was written with.
@@ -277,6 +285,7 @@ fn put_calibrator(out: &mut Vec<u8>, calibrator: &Calibrator) {
             out.push(3);
             put_f64s(out, [rise, fall, intercept]);
         }
+        Calibrator::Logarithm => out.push(4),
         Calibrator::Isotonic { margins, log_odds } => {
             out.push(2);
             put_count(out, margins.len());
@@ -474,7 +483,8 @@ impl<'a> Reader<'a> {
                 Ok(Calibrator::Isotonic { margins, log_odds: self.f64s(n_points, "log-odds")? })
             }
             3 => Ok(Calibrator::Beta { rise: self.f64("rise")?, fall: self.f64("fall")?, intercept: self.f64("the shift")? }),
-            found => Err(FormatError::Tag { offset, what: "the calibrator's kind", expected: "0, 1, 2, 3", found }),
+            4 => Ok(Calibrator::Logarithm),
+            found => Err(FormatError::Tag { offset, what: "the calibrator's kind", expected: "0, 1, 2, 3, 4", found }),
         }
     }
 }

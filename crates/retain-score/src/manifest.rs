@@ -31,7 +31,7 @@ pub struct Manifest {
     pub learner: String,
     /// Its settings.
     pub configuration: String,
-    /// How margins become probabilities: `none`, `sigmoid`, `beta` or `isotonic`.
+    /// How margins become probabilities: `none`, `sigmoid`, `beta` or `isotonic`; `logarithm` where the margin is an amount itself.
     pub calibrator: String,
     /// How the model was validated, in words.
     pub validation: String,

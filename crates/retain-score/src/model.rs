@@ -63,6 +63,7 @@ pub struct AmountModel {
 
 /// An expected amount: `exp(calibrate(margin + occurrence_weight · ln(occurrence) + exp(spread)))`.
 ///
+/// With [`Calibrator::Logarithm`] that is the margin itself, as models trained elsewhere on amounts as they stand have it.
 /// A model of the mean has a weight of 0 and no spread; a hurdle has the weight 1, its margin is the log of the mean among amounts
 /// above 0; a zero-inflated log-normal has the spread `ln(σ² / 2)` too; a blend in the logarithm has weights in between.
 #[derive(Debug, Clone, PartialEq)]

@@ -54,7 +54,7 @@ pub(crate) fn build_bundle(parts: &BundleParts<'_>) -> Result<Bundle, TrainError
     })
 }
 
-fn json_bytes(value: &impl serde::Serialize) -> Result<Vec<u8>, TrainError> {
+pub(crate) fn json_bytes(value: &impl serde::Serialize) -> Result<Vec<u8>, TrainError> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
     Ok(bytes)
@@ -78,10 +78,7 @@ fn manifest(parts: &BundleParts<'_>) -> Manifest {
         n_rows: dataset.n_rows() as u64,
         n_positives: dataset.n_positives() as u64,
         n_customers: dataset.n_groups() as u64,
-        observed: dataset
-            .observed
-            .as_ref()
-            .and_then(|days| Some(DateRange { from: first(days)?.to_string(), to: last(days)?.to_string() })),
+        observed: date_range(dataset),
         reference_day: parts.report.reference.map(Day::days),
         currency: task.value.currency.clone(),
         bands: bands(parts.judged),
@@ -93,6 +90,12 @@ fn manifest(parts: &BundleParts<'_>) -> Manifest {
     }
 }
 
+/// First and last date of observation, where rows have one.
+pub(crate) fn date_range(dataset: &Dataset) -> Option<DateRange> {
+    let days = dataset.observed.as_ref()?;
+    Some(DateRange { from: first(days)?.to_string(), to: last(days)?.to_string() })
+}
+
 fn first(days: &[f64]) -> Option<Day> {
     days.iter().copied().min_by(f64::total_cmp).map(Day::from_days)
 }
@@ -102,7 +105,7 @@ fn last(days: &[f64]) -> Option<Day> {
 }
 
 /// Borders such that a tenth of the judged customers is high and two tenths are medium.
-fn bands(probabilities: &[f64]) -> Bands {
+pub(crate) fn bands(probabilities: &[f64]) -> Bands {
     let sorted = sorted_present(probabilities);
     let border = |share: f64| {
         let above = (share * sorted.len() as f64).round() as usize;

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use retain_eval::{Evaluation, Metric, OutcomeKind, ThresholdRow};
-use retain_score::{Manifest, Model};
+use retain_score::{Calibrator, Manifest, Model};
 
 use crate::bundle::BundleParts;
-use crate::metrics_file::{LeaderboardRow, Measurement};
+use crate::metrics_file::{Importance, LeaderboardRow, Measurement};
 
 /// Features shown in the importance table.
 const N_IMPORTANT: usize = 15;
@@ -15,6 +15,9 @@ pub(crate) fn model_card(manifest: &Manifest, parts: &BundleParts<'_>) -> String
     let mut card = String::new();
     details(&mut card, manifest, parts);
     use_and_label(&mut card, manifest);
+    if manifest.kind.is_amount() {
+        amount(&mut card, manifest);
+    }
     data(&mut card, manifest, parts);
     measurement(&mut card, "Quality", &parts.metrics.validation);
     for head in &parts.metrics.heads {
@@ -24,7 +27,7 @@ pub(crate) fn model_card(manifest: &Manifest, parts: &BundleParts<'_>) -> String
         measurement(&mut card, "Quality on the test table", test);
     }
     leaderboard(&mut card, &parts.metrics.leaderboard);
-    importance(&mut card, parts);
+    importance(&mut card, &parts.model, &parts.metrics.importance);
     limits(&mut card, manifest, parts);
     card
 }
@@ -33,6 +36,7 @@ pub(crate) fn model_card(manifest: &Manifest, parts: &BundleParts<'_>) -> String
 macro_rules! put {
     ($card:expr, $($text:tt)*) => { let _ = writeln!($card, $($text)*); };
 }
+pub(crate) use put;
 
 fn details(card: &mut String, manifest: &Manifest, parts: &BundleParts<'_>) {
     put!(card, "# Model card: {}\n", manifest.name);
@@ -50,7 +54,7 @@ fn details(card: &mut String, manifest: &Manifest, parts: &BundleParts<'_>) {
     put!(card, "| Training table, SHA-256 | `{}` |\n", manifest.data_sha256);
 }
 
-fn lead(manifest: &Manifest) -> String {
+pub(crate) fn lead(manifest: &Manifest) -> String {
     if manifest.lead_days == 0 {
         String::new()
     } else {
@@ -58,7 +62,7 @@ fn lead(manifest: &Manifest) -> String {
     }
 }
 
-fn use_and_label(card: &mut String, manifest: &Manifest) {
+pub(crate) fn use_and_label(card: &mut String, manifest: &Manifest) {
     put!(card, "## Intended use\n");
     put!(
         card,
@@ -69,9 +73,6 @@ fn use_and_label(card: &mut String, manifest: &Manifest) {
     );
     put!(card, "## Label\n");
     put!(card, "> {}\n", manifest.definition.replace('\n', "\n> "));
-    if manifest.kind.is_amount() {
-        amount(card, manifest);
-    }
 }
 
 /// What the numbers of an amount mean.
@@ -123,11 +124,11 @@ fn data(card: &mut String, manifest: &Manifest, parts: &BundleParts<'_>) {
 }
 
 /// A column name inside a table cell.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
-fn measurement(card: &mut String, title: &str, measurement: &Measurement) {
+pub(crate) fn measurement(card: &mut String, title: &str, measurement: &Measurement) {
     let evaluation = &measurement.evaluation;
     let words = Words::of(evaluation.kind);
     put!(card, "## {title}\n");
@@ -243,16 +244,17 @@ fn leaderboard(card: &mut String, rows: &[LeaderboardRow]) {
     put!(card, "");
 }
 
-fn importance(card: &mut String, parts: &BundleParts<'_>) {
+pub(crate) fn importance(card: &mut String, model: &Model, importance: &[Importance]) {
     put!(card, "## What moves predictions\n");
-    let scale = match parts.model {
+    let scale = match model {
         Model::Event(_) => "log-odds",
+        Model::Amount(amount) if amount.value.calibrator == Calibrator::Logarithm => "the expected amount",
         Model::Hazard(_) => "mean log-odds of leaving in a period up to the horizon",
         Model::Amount(_) => "the logarithm of the expected amount",
     };
     put!(card, "Mean absolute contribution in {scale}: association, not effect.\n");
     put!(card, "| feature | contribution |\n|---|---|");
-    for importance in parts.metrics.importance.iter().take(N_IMPORTANT) {
+    for importance in importance.iter().take(N_IMPORTANT) {
         put!(card, "| {} | {:.4} |", escaped(&importance.feature), importance.mean_abs_contribution);
     }
     put!(card, "");

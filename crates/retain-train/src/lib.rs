@@ -12,6 +12,8 @@ mod calibration;
 mod card;
 mod draw;
 mod event;
+mod imported;
+mod imported_card;
 mod learner;
 pub mod learners;
 mod metrics_file;
@@ -23,6 +25,7 @@ mod survival;
 mod train;
 
 pub use amount::AMOUNT_METRICS;
+pub use imported::{ImportParts, MeasuringTable, amount_model, import_bundle};
 pub use learner::{Configuration, FitContext, FitError, Learner, Loss};
 pub use metrics_file::{HeadMeasurement, Importance, LeaderboardRow, Measurement, MetricsFile};
 pub use outcome::{baseline, labelled, occurrence};

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use retain_core::{Day, TaskKind, nearest};
 use retain_data::{RejectedCell, RowReader, TableSource};
-use retain_score::{Prediction, Scorer};
+use retain_score::{Calibrator, Manifest, Prediction, Scorer};
 use serde_json::{Value, json};
 
 use crate::exit::{Complaint, Exit};
@@ -120,7 +120,7 @@ fn text(scorer: &Scorer, found: &Found, id: &str) -> String {
         tables::render(&table),
         explanation.base_margin,
         explanation.margin,
-        scale(manifest.kind)
+        scale(manifest)
     )
 }
 
@@ -136,10 +136,13 @@ fn answer(scorer: &Scorer, prediction: &Prediction) -> String {
 }
 
 /// What contributions add up to.
-fn scale(kind: TaskKind) -> &'static str {
-    match kind {
+fn scale(manifest: &Manifest) -> &'static str {
+    match manifest.kind {
         TaskKind::Churn => "in log-odds",
         TaskKind::Survival => "mean log-odds of leaving in a period, over the periods up to the horizon",
+        TaskKind::Ltv | TaskKind::Engagement if manifest.calibrator == Calibrator::Logarithm.name() => {
+            "in the expected amount itself"
+        }
         TaskKind::Ltv | TaskKind::Engagement => "in the logarithm of the expected amount before calibration: +0.69 doubles it",
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod data;
 pub(crate) mod evaluate;
 pub(crate) mod explain;
 pub(crate) mod gate;
+pub(crate) mod import;
 pub(crate) mod models;
 pub(crate) mod quickstart;
 pub(crate) mod score;

@@ -168,7 +168,7 @@ fn refuse_two_pipes(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn write(bundle: &Bundle, out: &Path) -> Result<()> {
+pub(crate) fn write(bundle: &Bundle, out: &Path) -> Result<()> {
     let attempt = || format!("cannot write the bundle `{}`", out.display());
     if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).with_context(attempt)?;

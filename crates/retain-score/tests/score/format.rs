@@ -1,7 +1,9 @@
 use proptest::prelude::*;
-use retain_score::{FormatError, Head, Model, NodeKind, Predictor, Test};
+use retain_score::{
+    AmountModel, Calibrator, FormatError, Head, MODEL_FORMAT_VERSION, Model, NodeKind, Predictor, Test, ValueHead,
+};
 
-use crate::random::{head, model, random, schema};
+use crate::random::{head, model, random, row, schema};
 
 #[test]
 fn a_model_survives_its_bytes() {
@@ -36,7 +38,42 @@ fn a_newer_version_is_named() {
     let schema = schema(4, &mut rng);
     let mut bytes = model(&schema, 1, 1, &mut rng).encode(4);
     bytes[8] = 9;
-    assert_eq!(Model::decode(&bytes).unwrap_err(), FormatError::Newer { found: 9, supported: 2 });
+    assert_eq!(Model::decode(&bytes).unwrap_err(), FormatError::Newer { found: 9, supported: MODEL_FORMAT_VERSION });
+}
+
+/// An amount that is its margin needs the third version; everything else is written as before.
+#[test]
+fn an_amount_may_be_its_margin() {
+    let mut rng = random(6);
+    let schema = schema(4, &mut rng);
+    let value = ValueHead {
+        margin: head(&schema, 5, 3, &mut rng).margin,
+        occurrence_weight: 0.0,
+        spread: None,
+        calibrator: Calibrator::Logarithm,
+        interval: None,
+    };
+    let occurrence = Head { calibrator: Calibrator::Identity, ..head(&schema, 2, 2, &mut rng) };
+    let model = Model::Amount(AmountModel { occurrence: occurrence.clone(), value: value.clone(), decline: None });
+    let bytes = model.encode(4);
+    assert_eq!((bytes[8], Model::decode(&bytes).unwrap().0), (3, model.clone()));
+    assert_eq!(Model::Event(occurrence.clone()).encode(4)[8], 2);
+    let predictor = Predictor::new(&model, &schema).unwrap();
+    let (mut n_above, mut n_below) = (0, 0);
+    for _ in 0..100 {
+        let prediction = predictor.predict(&row(&schema, &mut rng));
+        let (expected, margin) = (prediction.expected_value.unwrap(), prediction.margin);
+        if margin > 0.0 {
+            n_above += 1;
+            assert!((expected - margin).abs() <= 1e-14 * margin.max(1.0), "{expected} for {margin}");
+        } else {
+            n_below += 1;
+            assert!(expected < 1e-40, "{expected} for {margin}");
+        }
+    }
+    assert!(n_above > 10 && n_below > 10, "{n_above} above 0, {n_below} not");
+    let chance = Model::Event(Head { calibrator: Calibrator::Logarithm, ..occurrence });
+    assert!(chance.check(&schema).unwrap_err().to_string().contains("expected amounts"));
 }
 
 #[test]
