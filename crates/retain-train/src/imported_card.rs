@@ -24,18 +24,15 @@ pub(crate) fn imported_card(manifest: &Manifest, parts: &ImportParts<'_>, metric
         put!(card, "The chance of any amount is not the model's: a sigmoid of its score was fitted to the table below.\n");
     }
     data(&mut card, manifest, parts);
-    match metrics {
-        Some(metrics) => {
-            measurement(&mut card, "Quality", &metrics.validation);
-            for head in &metrics.heads {
-                measurement(&mut card, &format!("Quality of the chance that {}", head.answer), &head.measurement);
-            }
-            importance(&mut card, &parts.model, &metrics.importance);
+    if let Some(metrics) = metrics {
+        measurement(&mut card, "Quality", &metrics.validation);
+        for head in &metrics.heads {
+            measurement(&mut card, &format!("Quality of the chance that {}", head.answer), &head.measurement);
         }
-        None => {
-            let advice = "`retain evaluate` measures the model on labelled rows";
-            put!(card, "## Quality\n\nNot measured: the import was given no table. {advice}.\n");
-        }
+        importance(&mut card, &parts.model, &metrics.importance);
+    } else {
+        let advice = "`retain evaluate` measures the model on labelled rows";
+        put!(card, "## Quality\n\nNot measured: the import was given no table. {advice}.\n");
     }
     limits(&mut card, manifest, parts);
     card
