@@ -284,7 +284,7 @@ fn hint_of(cause: &(dyn Error + 'static)) -> Option<String> {
         return data_hint(error).map(str::to_owned);
     }
     if let Some(error) = cause.downcast_ref::<ImportError>() {
-        return import_hint(error).map(str::to_owned);
+        return Some(import_hint(error).to_owned());
     }
     if let Some(error) = cause.downcast_ref::<BundleError>() {
         return bundle_hint(error).map(str::to_owned);
@@ -322,11 +322,11 @@ fn hint_of(cause: &(dyn Error + 'static)) -> Option<String> {
     }
 }
 
-fn import_hint(error: &ImportError) -> Option<&'static str> {
+fn import_hint(error: &ImportError) -> &'static str {
     match error {
-        ImportError::Categories { .. } => Some("give the table that the model was trained on as `--data`"),
-        ImportError::Unsupported { .. } => Some("train the model again without it, or have `retain train` learn one"),
-        _ => Some("save the model again: LightGBM as text, XGBoost as JSON or UBJSON, CatBoost with `format=\"json\"`"),
+        ImportError::Categories { .. } => "give the table that the model was trained on as `--data`",
+        ImportError::Unsupported { .. } => "train the model again without it, or have `retain train` learn one",
+        _ => "save the model again: LightGBM as text, XGBoost as JSON or UBJSON, CatBoost with `format=\"json\"`",
     }
 }
 

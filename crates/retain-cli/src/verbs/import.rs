@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     check_kind(&task, imported.link, source.is_some())?;
     rename_features(&mut imported, source.as_ref());
     let schema = schema_of(&mut imported, &task, source.as_ref())?;
-    let training = source.as_ref().map(|source| read_table(source, schema.clone(), output)).transpose()?;
+    let training = source.as_ref().map(|source| read_table(source, &schema, output)).transpose()?;
     let schema = training.as_ref().map_or(schema, |training| training.dataset.schema.clone());
     let configuration = format!("{}, {}", imported.objective, size_of(&imported.margin));
     let warnings = std::mem::take(&mut imported.warnings);
@@ -210,7 +210,7 @@ fn check_roles(specs: &[FeatureSpec], task: &Task) -> Result<()> {
 }
 
 /// Reads the labelled rows, and writes into the schema what they show.
-fn read_table(source: &TableSource, schema: FeatureSchema, output: Output) -> Result<Training> {
+fn read_table(source: &TableSource, schema: &FeatureSchema, output: Output) -> Result<Training> {
     let missing: Vec<&FeatureSpec> =
         schema.features.iter().filter(|feature| source.column_idx(&feature.name).is_none()).collect();
     if let Some(first) = missing.first() {
@@ -220,7 +220,7 @@ fn read_table(source: &TableSource, schema: FeatureSchema, output: Output) -> Re
         let hint = "name the table's columns as the model was trained with, in its header";
         return Err(Complaint::new(Exit::DATA, message).hint(hint).into());
     }
-    let mut training = read_by_schema(source, &schema, None, output)?;
+    let mut training = read_by_schema(source, schema, None, output)?;
     describe_features(&mut training);
     Ok(training)
 }
