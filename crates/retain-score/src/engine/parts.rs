@@ -18,6 +18,8 @@ pub(crate) const MAX_VIEWS: usize = 256;
 const MAX_LEVELS: usize = 8;
 /// Questions that one view has to be asked on average; below, finding its rank costs more than walking the trees.
 const MIN_TREES_PER_VIEW: f64 = 1.0 / 3.0;
+/// Bytes that ranks of categories may take: a few nodes could otherwise ask for a large table each.
+const MAX_CATEGORY_BYTES: usize = 1 << 24;
 /// The place where ranks go that nobody asks for.
 const NOWHERE: u16 = MAX_VIEWS as u16;
 
@@ -142,9 +144,12 @@ pub(crate) fn parts_of(trees: &[Tree], n_categories: &dyn Fn(u32) -> usize, fixe
         open.add(position, shaped);
     }
     parts.push(open);
-    let (worth, too_few): (Vec<OpenPart>, Vec<OpenPart>) =
-        parts.into_iter().partition(|part| part.trees.len() as f64 >= MIN_TREES_PER_VIEW * part.views.len() as f64);
-    walked.extend(too_few.iter().flat_map(|part| part.trees.iter().map(|(position, _)| *position)));
+    let mut n_bytes = 0;
+    let (worth, others): (Vec<OpenPart>, Vec<OpenPart>) = parts.into_iter().partition(|part| {
+        n_bytes += part.n_category_bytes(&views, n_categories);
+        n_bytes <= MAX_CATEGORY_BYTES && part.trees.len() as f64 >= MIN_TREES_PER_VIEW * part.views.len() as f64
+    });
+    walked.extend(others.iter().flat_map(|part| part.trees.iter().map(|(position, _)| *position)));
     walked.sort_unstable();
     (worth.into_iter().filter(|part| !part.trees.is_empty()).map(|part| part.close(&views, n_categories)).collect(), walked)
 }
@@ -261,6 +266,14 @@ impl OpenPart {
             }
         }
         self.trees.push((position, shaped));
+    }
+
+    fn n_category_bytes(&self, views: &Views, n_categories: &dyn Fn(u32) -> usize) -> usize {
+        let bytes = |view: &u32| match views.list[*view as usize] {
+            View::Category { chain } => n_categories(views.chains[chain as usize].feature_idx) + 1,
+            View::Number { .. } => 0,
+        };
+        self.views.iter().map(bytes).sum()
     }
 
     fn close(mut self, views: &Views, n_categories: &dyn Fn(u32) -> usize) -> Part {

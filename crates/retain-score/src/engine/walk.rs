@@ -17,12 +17,14 @@ pub(crate) struct Walk {
     trees: Vec<FlatTree>,
     /// Bit sets of categories, one after another.
     sets: Vec<u64>,
+    /// Sorted lists of categories, one after another: what sets are that would be mostly empty as bits.
+    lists: Vec<u32>,
 }
 
 /// A question, or a leaf that steps onto itself.
 #[derive(Debug, Clone, Copy)]
 struct FlatNode {
-    /// Bits of the threshold, units of the leaf, or the place of a category set: `first word << 32 | number of words`.
+    /// Bits of the threshold, units of the leaf, or the place of a category set: `first << 32 | number`, of words or categories.
     value: u64,
     /// The left child; the right one stands behind it. A leaf's own position.
     left: u32,
@@ -42,6 +44,7 @@ const FEATURE_MASK: u32 = (1 << FEATURE_BITS) - 1;
 const SPLIT: u32 = 1 << 31;
 const MISSING_LEFT: u32 = 1 << 30;
 const CATEGORIES: u32 = 1 << 29;
+const LIST: u32 = 1 << 28;
 
 impl Walk {
     /// Lays out trees that were checked.
@@ -92,10 +95,14 @@ impl Walk {
         } else if node.feature_and_flags & CATEGORIES == 0 {
             encoded < f64::from_bits(node.value)
         } else {
-            let (first, n_words) = ((node.value >> 32) as usize, (node.value & u64::from(u32::MAX)) as usize);
+            let (first, number) = ((node.value >> 32) as usize, (node.value & u64::from(u32::MAX)) as usize);
             let category = encoded as usize;
-            let word = category / 64;
-            word < n_words && self.sets[first + word] >> (category % 64) & 1 == 1
+            if node.feature_and_flags & LIST == 0 {
+                let word = category / 64;
+                word < number && self.sets[first + word] >> (category % 64) & 1 == 1
+            } else {
+                self.lists[first..first + number].binary_search(&(category as u32)).is_ok()
+            }
         }
     }
 
@@ -129,8 +136,14 @@ impl Walk {
         match test {
             Test::Below(threshold) => (threshold.to_bits(), 0),
             Test::OneOf(set) => {
-                let first = self.sets.len();
                 let n_words = set.last().map_or(0, |&last| last as usize / 64 + 1);
+                // Bits never take more than a few times the room that the set has in a file.
+                if n_words > 4 * set.len() {
+                    let first = self.lists.len();
+                    self.lists.extend(set);
+                    return ((first as u64) << 32 | set.len() as u64, CATEGORIES | LIST);
+                }
+                let first = self.sets.len();
                 self.sets.resize(first + n_words, 0);
                 for &category in set {
                     self.sets[first + category as usize / 64] |= 1 << (category % 64);

@@ -164,6 +164,36 @@ fn models_too_rich_for_bytes_agree() {
     check(&MarginModel { intercept: 0.0, terms: Vec::new(), trees }, &schema, &rows);
 }
 
+/// Categories by the hundred thousand: sets of few of them are lists, and ranks of so many would not be worth their room.
+#[test]
+fn models_of_very_many_categories_agree() {
+    let mut rng = random(7);
+    let mut codes = FeatureSpec::new("code", ColumnKind::Category);
+    codes.set_categories((0..300_000).map(|c| format!("{c:06}")).collect());
+    let schema = FeatureSchema::new(vec![codes], None, "churned".into(), "yes".into(), None).unwrap();
+    let categories: Vec<u32> = (0..40).map(|_| rng.random_range(0..=300_000)).collect();
+    let stump = |set: Vec<u32>, rng: &mut Random| Tree {
+        nodes: vec![
+            Node {
+                cover: 2.0,
+                kind: NodeKind::Split { feature_idx: 0, test: Test::OneOf(set), missing_left: true, left: 1, right: 2 },
+            },
+            leaf(1.0, rng),
+            leaf(1.0, rng),
+        ],
+    };
+    let trees = (0..120).map(|_| {
+        let mut set: Vec<u32> = categories.iter().copied().filter(|_| rng.random_bool(0.2)).collect();
+        set.sort_unstable();
+        set.dedup();
+        stump(set, &mut rng)
+    });
+    let model = MarginModel { intercept: 0.0, terms: Vec::new(), trees: trees.collect() };
+    let mut rows: Vec<Vec<f64>> = categories.iter().map(|&category| vec![f64::from(category)]).collect();
+    rows.extend([vec![f64::NAN], vec![0.0], vec![299_999.0]]);
+    check(&model, &schema, &rows);
+}
+
 #[test]
 fn leaves_of_any_size_add_up() {
     let mut rng = random(6);
