@@ -11,7 +11,7 @@ mod quadrature;
 
 use self::compile::TreeParts;
 use self::forest::Forest;
-use crate::engine::Engine;
+use crate::engine::{Avx512, Engine};
 use crate::model::{MarginModel, NodeKind};
 
 /// Contributions of one row.
@@ -62,7 +62,7 @@ impl Engine {
             let feature_idx = term.feature_idx as usize;
             contributions[feature_idx] += term.shape.value(row[feature_idx]) - term.mean;
         }
-        self.explainer.add_trees(row, &mut contributions);
+        self.explainer.add_trees(row, &mut contributions, self.wide());
         Explanation { margin, base_margin: self.base_margin, contributions }
     }
 }
@@ -106,11 +106,14 @@ impl Explainer {
     }
 
     /// Adds what trees contribute to the margin of `row`; `contributions` is in schema order.
-    fn add_trees(&self, row: &[f64], contributions: &mut [f64]) {
+    fn add_trees(&self, row: &[f64], contributions: &mut [f64], wide: Option<Avx512>) {
         let operands: Vec<f64> = self.features.iter().flat_map(|&feature| operands(row[feature as usize])).collect();
         let mut sums = vec![0.0; self.features.len()];
         for group in &self.groups {
-            group.explain(&operands, &mut sums);
+            match wide {
+                Some(proof) => proof.compiled_for(|| group.explain(&operands, &mut sums)),
+                None => group.explain(&operands, &mut sums),
+            }
         }
         for (&feature, sum) in self.features.iter().zip(&sums) {
             contributions[feature as usize] += sum;
@@ -146,6 +149,8 @@ impl Group {
         }
     }
 
+    #[allow(clippy::inline_always, reason = "a caller compiled for a wider instruction set has to compile all of this for it")]
+    #[inline(always)]
     fn explain(&self, operands: &[f64], sums: &mut [f64]) {
         match self {
             Self::Short(forest) => forest.explain(operands, sums),

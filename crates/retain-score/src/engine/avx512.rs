@@ -42,6 +42,14 @@ impl Avx512 {
         has_all.then_some(Self(()))
     }
 
+    /// What `work` gives, compiled for these instructions as far as it is inlined here; no instruction here rounds otherwise than those
+    /// that every processor has.
+    #[inline]
+    pub(crate) fn compiled_for<T>(self, work: impl FnOnce() -> T) -> T {
+        // SAFETY: `self` proves that the processor has the features that the function is compiled for.
+        unsafe { compiled_for(work) }
+    }
+
     /// The sum of the part's trees for one row, in units.
     #[inline]
     pub(crate) fn sum(self, part: &Part, row: &[f64]) -> i64 {
@@ -54,6 +62,11 @@ impl Avx512 {
         // SAFETY: `self` proves that the processor has the features that the function is compiled for.
         unsafe { add_sums(part, rows, n_features, columns, sums) }
     }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt")]
+fn compiled_for<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 #[inline]

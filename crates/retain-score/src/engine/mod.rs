@@ -17,7 +17,8 @@ use std::cell::RefCell;
 
 use retain_core::FeatureSchema;
 
-use crate::engine::avx512::{Avx512, Columns, ROWS};
+pub(crate) use crate::engine::avx512::Avx512;
+use crate::engine::avx512::{Columns, ROWS};
 use crate::engine::fixed::FixedPoint;
 use crate::engine::parts::{Part, parts_of};
 use crate::engine::walk::Walk;
@@ -148,6 +149,14 @@ impl Engine {
                 margins.extend(rows.map(|(row, units)| self.of_terms(row) + self.fixed.decode(units + large.sum(row))));
             }
         });
+    }
+
+    /// The proof that wide instructions exist, where this engine uses them.
+    pub(crate) fn wide(&self) -> Option<Avx512> {
+        match self.forest {
+            Forest::Portable(_) => None,
+            Forest::Avx512 { proof, .. } => Some(proof),
+        }
     }
 
     fn of_terms(&self, row: &[f64]) -> f64 {

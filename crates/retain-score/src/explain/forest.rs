@@ -246,6 +246,7 @@ impl<const N: usize> Forest<N> {
 
     /// Adds the contributions of all trees; `contributions` is by position in the explainer's list of features, and `operands` has
     /// two numbers for each: the row's, with a missing value above and below all others.
+    #[inline(always)]
     pub(super) fn explain(&self, operands: &[f64], contributions: &mut [f64]) {
         let mut scratch = Scratch::new(&self.blocks, operands);
         for block in &self.blocks {
