@@ -79,7 +79,8 @@ fn check(name: &str, link: Link, tolerance: f64) -> Imported {
         let row: Vec<f64> = schema.features.iter().map(|feature| encode(feature, cell(feature))).collect();
         let found = model.margin.margin(&row);
         assert!((found - margin).abs() <= tolerance * margin.abs().max(1.0), "{name} row {number} {row:?}: {found} for {margin}");
-        assert_eq!(engine.margin(&row).to_bits(), found.to_bits(), "{name} row {number}");
+        // The engine's sum is the more exact one; another leaf would be far off.
+        assert!((engine.margin(&row) - found).abs() <= EXACT * found.abs().max(1.0), "{name} row {number}");
         let explained = engine.explain(&row);
         let sum = explained.base_margin + explained.contributions.iter().sum::<f64>();
         assert!(
