@@ -59,7 +59,7 @@ fn histograms_are_the_sums_of_the_rows() {
 
 #[test]
 fn bins_are_those_of_the_values_in_every_panel() {
-    let data = wide(1000);
+    let data = wide(8_200);
     let table = BinnedTable::new(&data, &all_rows(&data));
     for (column, values) in data.columns.iter().enumerate() {
         let mut distinct = values.clone();

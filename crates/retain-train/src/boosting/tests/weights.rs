@@ -12,7 +12,7 @@ fn coarse(n_rows: usize, seed: u64) -> Dataset {
     let mut data = mixed(n_rows, seed);
     data.columns.truncate(2);
     data.schema = FeatureSchema::new(vec![number("a"), number("b")], None, "churned".into(), "1".into(), None).unwrap();
-    data.columns.iter_mut().flatten().for_each(|value| *value = (*value * 12.0).round());
+    data.columns.iter_mut().flatten().for_each(|value| *value = (*value * 6.0).round());
     data
 }
 
