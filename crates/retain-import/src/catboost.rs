@@ -152,7 +152,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Imported, ImportError> {
     let n_features = columns.n_features();
     let n_trees = file.oblivious_trees.as_ref().map_or(0, Vec::len) + file.trees.as_ref().map_or(0, Vec::len);
     if n_trees > limits::MAX_TREES {
-        return Err(ImportError::TooLarge { what: "trees", found: n_trees, limit: limits::MAX_TREES });
+        return Err(ImportError::too_large("trees", n_trees, limits::MAX_TREES));
     }
     let mut trees: Vec<Tree> = Vec::with_capacity(n_trees);
     for tree in file.oblivious_trees.iter().flatten() {
@@ -289,7 +289,7 @@ impl Columns {
         let (floats, categories) = (info.float_features, info.categorical_features);
         let n_features = floats.len() + categories.len();
         if n_features > limits::MAX_FEATURES {
-            return Err(ImportError::TooLarge { what: "features", found: n_features, limit: limits::MAX_FEATURES });
+            return Err(ImportError::too_large("features", n_features, limits::MAX_FEATURES));
         }
         let mut is_taken = vec![false; n_features];
         let of_floats = floats.iter().map(|feature| feature.flat_feature_index);

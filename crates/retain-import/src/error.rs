@@ -1,5 +1,7 @@
 //! Why a file is not taken for a model.
 
+use retain_score::ModelError;
+
 /// What is wrong with a model file: found, expected, where.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -32,26 +34,9 @@ pub enum ImportError {
         /// What can be imported instead.
         supported: &'static str,
     },
-    /// Nodes that are no tree.
-    #[error("tree {tree} node {node}: {what}")]
-    Structure {
-        /// The tree, from 0.
-        tree: usize,
-        /// The node, from 0, as the file counts them.
-        node: usize,
-        /// What is wrong.
-        what: &'static str,
-    },
-    /// More of something than a model may have.
-    #[error("the model has {found} {what}, more than the {limit} allowed")]
-    TooLarge {
-        /// Of what.
-        what: &'static str,
-        /// How many there are.
-        found: usize,
-        /// How many may be.
-        limit: usize,
-    },
+    /// Nodes that are no tree, as the file counts them from 0, or more of something than a model may have.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// The texts of a feature's categories are not in the file, and were not given.
     #[error("feature `{feature}`: {what}")]
     Categories {
@@ -74,6 +59,14 @@ impl ImportError {
     pub(crate) fn value(place: impl Into<String>, what: &str, expected: impl Into<String>, found: &str) -> Self {
         let (place, expected) = (place.into(), expected.into());
         Self::Value { place, what: what.to_owned(), expected, found: quoted(found) }
+    }
+
+    pub(crate) fn no_tree(tree: usize, node: usize, what: &'static str) -> Self {
+        ModelError::Structure { tree, node, what }.into()
+    }
+
+    pub(crate) fn too_large(what: &'static str, found: usize, limit: usize) -> Self {
+        ModelError::TooLarge { what, found, limit }.into()
     }
 
     pub(crate) fn unsupported(found: impl Into<String>, supported: &'static str) -> Self {

@@ -98,7 +98,7 @@ fn settle(
     match categories {
         Categories::Texts(texts) => silent(texts.clone()),
         Categories::Codes(n_codes) if *n_codes > limits::MAX_CATEGORIES => {
-            Err(ImportError::TooLarge { what: "categories of one feature", found: *n_codes, limit: limits::MAX_CATEGORIES })
+            Err(ImportError::too_large("categories of one feature", *n_codes, limits::MAX_CATEGORIES))
         }
         Categories::Codes(n_codes) => match texts_of(&feature.name) {
             Some(texts) if !texts.iter().all(|text| text.trim().parse::<u32>().is_ok()) => {

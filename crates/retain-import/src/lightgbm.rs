@@ -37,7 +37,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Imported, ImportError> {
     refuse_several_scores(&model.header)?;
     let names = read_names(&model.header)?;
     if model.trees.len() > limits::MAX_TREES {
-        return Err(ImportError::TooLarge { what: "trees", found: model.trees.len(), limit: limits::MAX_TREES });
+        return Err(ImportError::too_large("trees", model.trees.len(), limits::MAX_TREES));
     }
     if let Some(sizes) = model.header.get("tree_sizes") {
         let expected = sizes.split_ascii_whitespace().count();
@@ -103,7 +103,7 @@ fn read_names(header: &Block<'_>) -> Result<Vec<String>, ImportError> {
         return Err(header.bad("feature_names", format!("{n_features} names"), &format!("{} of them", names.len())));
     }
     if n_features > limits::MAX_FEATURES {
-        return Err(ImportError::TooLarge { what: "features", found: n_features, limit: limits::MAX_FEATURES });
+        return Err(ImportError::too_large("features", n_features, limits::MAX_FEATURES));
     }
     Ok(names)
 }
@@ -224,7 +224,7 @@ impl CategorySets {
         let words = &self.words[self.boundaries[position]..self.boundaries[position + 1]];
         if words.len() > limits::MAX_CATEGORIES / 32 {
             let (found, limit) = (words.len().saturating_mul(32), limits::MAX_CATEGORIES);
-            return Err(ImportError::TooLarge { what: "categories of one feature", found, limit });
+            return Err(ImportError::too_large("categories of one feature", found, limit));
         }
         let of_word =
             |(at, &word): (usize, &u32)| (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at as u32 * 32 + bit);

@@ -59,7 +59,7 @@ impl TreeMaker {
     /// few.
     ///
     /// # Errors
-    /// [`ImportError::Structure`] names the node that makes it no tree.
+    /// [`ImportError::Model`] names the node that makes it no tree.
     pub(crate) fn make(&mut self, tree: usize, raw: &[RawNode], n_features: usize) -> Result<Tree, ImportError> {
         check(tree, raw, n_features)?;
         let mut unfolding = Unfolding::new(raw);
@@ -75,7 +75,7 @@ impl TreeMaker {
         self.n_extra += unfolding.nodes.len().saturating_sub(raw.len());
         if unfolding.depth > limits::MAX_DEPTH {
             let (found, limit) = (unfolding.depth, limits::MAX_DEPTH);
-            return Err(ImportError::TooLarge { what: "nodes on a path", found, limit });
+            return Err(ImportError::too_large("nodes on a path", found, limit));
         }
         Ok(unfolding.finish())
     }
@@ -83,7 +83,7 @@ impl TreeMaker {
 
 /// Every node of the root's tree has one parent, finite numbers and features that exist; nodes that nothing leads to are ignored.
 fn check(tree: usize, raw: &[RawNode], n_features: usize) -> Result<(), ImportError> {
-    let wrong = |node, what| Err(ImportError::Structure { tree, node, what });
+    let wrong = |node, what| Err(ImportError::no_tree(tree, node, what));
     if raw.is_empty() {
         return wrong(0, "there are no nodes");
     }

@@ -228,7 +228,7 @@ fn base_score(text: &str) -> Result<f32, ImportError> {
 
 fn names(learner: &Learner, n_features: usize) -> Result<Vec<String>, ImportError> {
     if n_features > limits::MAX_FEATURES {
-        return Err(ImportError::TooLarge { what: "features", found: n_features, limit: limits::MAX_FEATURES });
+        return Err(ImportError::too_large("features", n_features, limits::MAX_FEATURES));
     }
     for (key, list) in [("feature_names", &learner.feature_names), ("feature_types", &learner.feature_types)] {
         if !list.is_empty() && list.len() != n_features {
@@ -279,7 +279,7 @@ fn linear(weights: &[f32], n_features: usize) -> Result<MarginModel, ImportError
 
 fn read_trees(files: &[TreeFile], drops: Option<&[f32]>, codes: &mut Codes) -> Result<Vec<retain_score::Tree>, ImportError> {
     if files.len() > limits::MAX_TREES {
-        return Err(ImportError::TooLarge { what: "trees", found: files.len(), limit: limits::MAX_TREES });
+        return Err(ImportError::too_large("trees", files.len(), limits::MAX_TREES));
     }
     if let Some(drops) = drops.filter(|drops| drops.len() != files.len()) {
         let found = format!("{} of them", drops.len());
@@ -315,7 +315,7 @@ fn read_nodes(position: usize, file: &TreeFile, weight: f32, codes: &mut Codes) 
             RawNode::Split { feature_idx, test, left: place(right), right: place(left) }
         } else {
             if condition.is_nan() {
-                return Err(ImportError::Structure { tree: position, node, what: "the threshold is not a number" });
+                return Err(ImportError::no_tree(position, node, "the threshold is not a number"));
             }
             let test = RawTest::Plain { test: Test::Below(below_f32(condition)), missing_left: default_left };
             RawNode::Split { feature_idx, test, left: place(left), right: place(right) }

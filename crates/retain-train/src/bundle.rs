@@ -61,7 +61,22 @@ pub(crate) fn json_bytes(value: &impl serde::Serialize) -> Result<Vec<u8>, Train
 }
 
 fn manifest(parts: &BundleParts<'_>) -> Manifest {
-    let (task, dataset) = (parts.task, parts.dataset);
+    Manifest {
+        learner: parts.learner.to_owned(),
+        configuration: parts.configuration.clone(),
+        validation: parts.plan.description.clone(),
+        reference_day: parts.report.reference.map(Day::days),
+        bands: bands(parts.judged),
+        data_sha256: parts.report.sha256.clone(),
+        warnings: parts.warnings.to_vec(),
+        ..base_manifest(parts.task, parts.dataset, &parts.model, parts.seed)
+    }
+}
+
+/// What a task, a table and a model say of themselves: how the model came about is left blank, and no customer is in a band.
+pub(crate) fn base_manifest(task: &Task, dataset: &Dataset, model: &Model, seed: u64) -> Manifest {
+    // Without a distribution nothing is high: the border is the largest value there is.
+    let none = if task.kind.is_amount() { f64::MAX } else { 1.0 };
     Manifest {
         format_version: BUNDLE_FORMAT_VERSION,
         name: task.name.clone(),
@@ -70,28 +85,28 @@ fn manifest(parts: &BundleParts<'_>) -> Manifest {
         definition: task.definition.clone(),
         horizon_days: task.horizon_days,
         lead_days: task.lead_days,
-        seed: parts.seed,
-        learner: parts.learner.to_owned(),
-        configuration: parts.configuration.clone(),
-        calibrator: parts.model.calibrator().name().to_owned(),
-        validation: parts.plan.description.clone(),
+        seed,
+        learner: String::new(),
+        configuration: String::new(),
+        calibrator: model.calibrator().name().to_owned(),
+        validation: String::new(),
         n_rows: dataset.n_rows() as u64,
         n_positives: dataset.n_positives() as u64,
         n_customers: dataset.n_groups() as u64,
         observed: date_range(dataset),
-        reference_day: parts.report.reference.map(Day::days),
+        reference_day: None,
         currency: task.value.currency.clone(),
-        bands: bands(parts.judged),
-        data_sha256: parts.report.sha256.clone(),
+        bands: Bands { medium: none, high: none },
+        data_sha256: String::new(),
         schema_sha256: String::new(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        warnings: parts.warnings.to_vec(),
+        warnings: Vec::new(),
         files: BTreeMap::new(),
     }
 }
 
 /// First and last date of observation, where rows have one.
-pub(crate) fn date_range(dataset: &Dataset) -> Option<DateRange> {
+fn date_range(dataset: &Dataset) -> Option<DateRange> {
     let days = dataset.observed.as_ref()?;
     Some(DateRange { from: first(days)?.to_string(), to: last(days)?.to_string() })
 }

@@ -4,12 +4,11 @@ use retain_core::{ColumnKind, FeatureSchema};
 use retain_data::{Dataset, TableReport, Task};
 use retain_eval::BootstrapOptions;
 use retain_score::{
-    AmountModel, BUNDLE_FORMAT_VERSION, Bands, Bundle, Calibrator, Head, Manifest, MarginModel, Model, NodeKind, Predictor, Test,
-    ValueHead, sha256,
+    AmountModel, Bundle, Calibrator, Head, Manifest, MarginModel, Model, NodeKind, Predictor, Test, ValueHead, sha256,
 };
 use serde_json::json;
 
-use crate::bundle::{bands, date_range, json_bytes};
+use crate::bundle::{bands, base_manifest, json_bytes};
 use crate::calibration::fit_sigmoid;
 use crate::draw::draw_check_rows;
 use crate::imported_card::imported_card;
@@ -163,38 +162,19 @@ fn measure(parts: &ImportParts<'_>, table: MeasuringTable<'_>) -> Result<Metrics
 }
 
 fn manifest(parts: &ImportParts<'_>, dataset: &Dataset, judged: &[f64]) -> Manifest {
-    let task = parts.task;
-    // Without a distribution nothing is high: the border is the largest value there is.
-    let none = if task.kind.is_amount() { f64::MAX } else { 1.0 };
+    let base = base_manifest(parts.task, dataset, &parts.model, parts.seed);
     Manifest {
-        format_version: BUNDLE_FORMAT_VERSION,
-        name: task.name.clone(),
-        version: 1,
-        kind: task.kind,
-        definition: task.definition.clone(),
-        horizon_days: task.horizon_days,
-        lead_days: task.lead_days,
-        seed: parts.seed,
         learner: parts.library.to_owned(),
         configuration: format!("{}; file SHA-256 {}", parts.configuration, sha256(parts.file)),
-        calibrator: parts.model.calibrator().name().to_owned(),
         validation: match parts.table {
             Some(table) => format!("trained elsewhere; measured on `{}`", table.name),
             None => "trained elsewhere; not measured".to_owned(),
         },
-        n_rows: dataset.n_rows() as u64,
-        n_positives: dataset.n_positives() as u64,
-        n_customers: dataset.n_groups() as u64,
-        observed: date_range(dataset),
         reference_day: parts.table.and_then(|table| table.report.reference).map(retain_core::Day::days),
-        currency: task.value.currency.clone(),
-        bands: if judged.is_empty() { Bands { medium: none, high: none } } else { bands(judged) },
-        // The training table is not known.
-        data_sha256: String::new(),
-        schema_sha256: String::new(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        bands: if judged.is_empty() { base.bands } else { bands(judged) },
         warnings: parts.warnings.clone(),
-        files: std::collections::BTreeMap::new(),
+        // The training table is not known, and neither is its digest.
+        ..base
     }
 }
 
