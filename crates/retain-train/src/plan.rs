@@ -64,8 +64,7 @@ impl Plan {
     }
 
     fn by_customer(dataset: &Dataset, strata: Vec<f64>, seed: u64) -> Result<Self, SplitError> {
-        let stretches = stretches_of_ordered(dataset, &strata);
-        let folds = stratified_folds(&strata, stretches.as_ref().unwrap_or(&dataset.group), N_FOLDS, seed);
+        let folds = stratified_folds(&strata, &dataset.group, N_FOLDS, seed);
         if folds.is_empty() {
             return Err(SplitError::TooFewGroups { found: dataset.n_groups() });
         }
@@ -76,12 +75,9 @@ impl Plan {
                 return Err(SplitError::OneClass { block, n_rows: fold.train.len(), n_positives });
             }
         }
-        let (kept, warnings) = match stretches {
-            None => ("customers", Vec::new()),
-            Some(_) => ("customers and neighbouring rows", vec![ORDERED.to_owned()]),
-        };
+        let warnings = if is_ordered(dataset, &strata) { vec![ORDERED.to_owned()] } else { Vec::new() };
         let description = format!(
-            "{} random folds, stratified by label, {kept} kept together (the table has no dates of observation)",
+            "{} random folds, stratified by label, customers kept together (the table has no dates of observation)",
             folds.len()
         );
         Ok(Self { folds, strata, test: None, description, gap_days: None, warnings })
@@ -103,23 +99,23 @@ impl Plan {
     }
 }
 
-const ORDERED: &str = "the label's share changes along the table as if the rows stood in order of time: neighbouring rows are kept in one fold, \
-    because they would tell each other's label; name the day of each row in `observed_at`, so that later rows judge what earlier ones taught";
+const ORDERED: &str = "the label's share changes along the table as if the rows stood in order of time: random folds then flatter a model \
+    that will meet later rows; name the day of each row in `observed_at`, so that later rows judge what earlier ones taught";
 
-/// The stretch of each row's customer, where the label's share changes along the table by more than chance; none in other tables, and
-/// none where customers have several rows each, whose order is that of the customers.
+/// Whether the label's share changes along the table by more than chance, as time or an id changes it; not of tables where customers
+/// have several rows each, whose order is that of the customers.
 ///
 /// A chi-square test that the shares of a hundred stretches are one.
-fn stretches_of_ordered(dataset: &Dataset, strata: &[f64]) -> Option<Vec<u32>> {
+fn is_ordered(dataset: &Dataset, strata: &[f64]) -> bool {
     let n_rows = strata.len();
     if n_rows < MIN_ORDERED_ROWS || dataset.n_groups() * 10 < n_rows * 9 {
-        return None;
+        return false;
     }
-    let stretch_of = |row_idx: usize| row_idx * N_STRETCHES / n_rows;
     let (mut n, mut n_positive) = ([0.0; N_STRETCHES], [0.0; N_STRETCHES]);
     for (row_idx, label) in strata.iter().enumerate() {
-        n[stretch_of(row_idx)] += 1.0;
-        n_positive[stretch_of(row_idx)] += label;
+        let stretch = row_idx * N_STRETCHES / n_rows;
+        n[stretch] += 1.0;
+        n_positive[stretch] += label;
     }
     let share = n_positive.iter().sum::<f64>() / n_rows as f64;
     let variance = share * (1.0 - share);
@@ -130,14 +126,7 @@ fn stretches_of_ordered(dataset: &Dataset, strata: &[f64]) -> Option<Vec<u32>> {
         within += n * of_stretch * (1.0 - of_stretch);
     }
     let degrees = (N_STRETCHES - 1) as f64;
-    let is_ordered = (chi_square - degrees) / (2.0 * degrees).sqrt() > ORDER_Z && within > MIN_WITHIN * variance * n_rows as f64;
-    is_ordered.then(|| {
-        // A customer of several rows belongs to the stretch of the first of them.
-        let mut stretch_of_group = std::collections::BTreeMap::new();
-        (0..n_rows)
-            .map(|row_idx| *stretch_of_group.entry(dataset.group[row_idx]).or_insert_with(|| stretch_of(row_idx) as u32))
-            .collect()
-    })
+    (chi_square - degrees) / (2.0 * degrees).sqrt() > ORDER_Z && within > MIN_WITHIN * variance * n_rows as f64
 }
 
 /// 1 where it happened, or the amount is above the median; 0 elsewhere. Of amounts that are mostly 0, those above 0 are 1.
@@ -172,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_stay_together_where_the_label_drifts_and_nowhere_else() {
+    fn a_drifting_label_is_told_and_nothing_else() {
         let labelled = |share: &dyn Fn(f64) -> f64| {
             let mut table = example(6_000, 3);
             // Shares as they are, without chance: every row in turn of a sequence that is evenly spread.
@@ -184,9 +173,6 @@ mod tests {
         };
         let drifting = labelled(&|position| 0.1 + 0.3 * position);
         assert!(drifting.warnings[0].contains("observed_at"), "{:?}", drifting.warnings);
-        let fold_of_first = &drifting.folds.iter().find(|fold| fold.validate.contains(&0)).unwrap().validate;
-        assert!((0..60).all(|row_idx| fold_of_first.contains(&row_idx)));
-        assert!(drifting.folds.iter().all(|fold| fold.validate.len() > 600), "folds of like sizes");
         for steady in [labelled(&|_| 0.25), labelled(&|position| f64::from(u8::from(position < 0.25)))] {
             assert_eq!(steady.warnings, Vec::<String>::new());
         }
