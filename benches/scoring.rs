@@ -83,7 +83,7 @@ fn batch(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(size as u64));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             bencher.iter(|| {
-                scorer.predict_rows(black_box(&parts[next.next().unwrap()]), &mut predictions);
+                scorer.predict_rows(black_box(parts[next.next().unwrap()].values()), &mut predictions);
                 predictions.last().copied()
             });
         });

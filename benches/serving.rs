@@ -44,7 +44,7 @@ fn requests(top_k_reasons: u32) -> Vec<PredictRequest> {
                 (feature.name.clone(), FeatureValue { value: Some(value) })
             });
             requests.push(PredictRequest {
-                customer_id: customer_id.clone(),
+                customer_id: customer_id.into_owned(),
                 features: features.collect(),
                 top_k_reasons,
                 ..PredictRequest::default()

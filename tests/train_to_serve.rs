@@ -63,7 +63,7 @@ async fn a_table_becomes_a_server_whose_answers_are_those_of_batch_scoring() {
     let mut batch_scores = Vec::new();
     for batch in RowReader::open(&table, scorer.schema(), None).unwrap() {
         let mut predictions = Vec::new();
-        scorer.predict_rows(&batch.unwrap().rows, &mut predictions);
+        scorer.predict_rows(batch.unwrap().rows.values(), &mut predictions);
         batch_scores.extend(predictions);
     }
     assert_eq!(batch_scores.len(), 600);

@@ -1,6 +1,10 @@
 //! What `retain score` writes of a row beside its entity and its reasons, by the kind of the model.
 
-use retain_score::{Model, Scorer, SurvivalCurve};
+use std::borrow::Cow;
+use std::ops::Range;
+
+use retain_data::ScoringBatch;
+use retain_score::{Model, Prediction, Scorer, SurvivalCurve};
 
 /// Days of which `--details` tells the share that is still there; those within what the model has seen.
 const CURVE_DAYS: [f64; 6] = [30.0, 60.0, 90.0, 180.0, 365.0, 730.0];
@@ -28,12 +32,13 @@ struct CurveColumns {
     causes: Vec<String>,
 }
 
-/// The answers for one row, in the order of [`AnswerColumns::numbers`] and [`AnswerColumns::texts`].
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Answer {
+/// The answers for some rows, column by column, in the order of [`AnswerColumns::numbers`] and [`AnswerColumns::texts`].
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
     /// None where there is nothing to say: a row that could not be scored, a median that is not reached.
-    pub(crate) numbers: Vec<Option<f64>>,
-    pub(crate) texts: Vec<String>,
+    pub(crate) numbers: Vec<Vec<Option<f64>>>,
+    /// Blank where there is nothing to say.
+    pub(crate) texts: Vec<Vec<Cow<'static, str>>>,
 }
 
 impl AnswerColumns {
@@ -63,24 +68,35 @@ impl AnswerColumns {
         self.details.iter().map(|_| "band".to_owned()).collect()
     }
 
-    /// The answers for an encoded row of a customer who has been there for so many days.
-    pub(crate) fn answer(&self, scorer: &Scorer, row: &[f64], elapsed_days: f64) -> Answer {
-        let prediction = scorer.predict_after(row, elapsed_days);
-        let mut numbers = vec![Some(prediction.probability)];
+    /// The answers for some rows of a batch.
+    pub(crate) fn answers(&self, scorer: &Scorer, batch: &ScoringBatch, rows: Range<usize>) -> Answers {
+        let (n_rows, n_features) = (rows.len(), batch.rows.n_features());
+        let mut predictions = Vec::with_capacity(n_rows);
+        match &batch.elapsed_days {
+            None => scorer.predict_rows(&batch.rows.values()[rows.start * n_features..rows.end * n_features], &mut predictions),
+            Some(days) => predictions.extend(rows.clone().map(|row| scorer.predict_after(batch.rows.row(row), days[row]))),
+        }
+        let ok = &batch.row_ok[rows.clone()];
+        let scored: Vec<Option<Prediction>> = predictions.into_iter().zip(ok).map(|(one, &ok)| ok.then_some(one)).collect();
+        let of = |number: fn(&Prediction) -> Option<f64>| scored.iter().map(|one| one.as_ref().and_then(number)).collect();
+        let mut answers = Answers { numbers: vec![of(|one| Some(one.probability))], texts: Vec::new() };
         if self.has_amounts {
-            numbers.push(prediction.expected_value);
+            answers.numbers.push(of(|one| one.expected_value));
         }
         if self.has_limits {
-            numbers.extend([prediction.limits.map(|(low, _)| low), prediction.limits.map(|(_, high)| high)]);
+            answers.numbers.push(of(|one| one.limits.map(|(low, _)| low)));
+            answers.numbers.push(of(|one| one.limits.map(|(_, high)| high)));
         }
-        let Some(details) = &self.details else { return Answer { numbers, texts: Vec::new() } };
+        let Some(details) = &self.details else { return answers };
         if details.has_decline {
-            numbers.push(prediction.decline);
+            answers.numbers.push(of(|one| one.decline));
         }
-        if let Some((columns, curve)) = details.curve.as_ref().zip(scorer.survival(row, elapsed_days)) {
-            numbers.extend(columns.values(&curve));
+        if let Some(columns) = &details.curve {
+            answers.numbers.extend(columns.values(scorer, batch, rows));
         }
-        Answer { numbers, texts: vec![scorer.band(&prediction).as_str().to_owned()] }
+        let band = |one: &Option<Prediction>| Cow::Borrowed(one.as_ref().map_or("", |one| scorer.band(one).as_str()));
+        answers.texts.push(scored.iter().map(band).collect());
+        answers
     }
 }
 
@@ -101,7 +117,19 @@ impl CurveColumns {
         fixed.into_iter().chain(days).chain(causes).collect()
     }
 
-    fn values(&self, curve: &SurvivalCurve) -> Vec<Option<f64>> {
+    /// The values of each column.
+    fn values(&self, scorer: &Scorer, batch: &ScoringBatch, rows: Range<usize>) -> Vec<Vec<Option<f64>>> {
+        let mut columns = vec![Vec::with_capacity(rows.len()); self.names().len()];
+        for row in rows {
+            let elapsed_days = batch.elapsed_days.as_ref().map_or(0.0, |days| days[row]);
+            let curve = if batch.row_ok[row] { scorer.survival(batch.rows.row(row), elapsed_days) } else { None };
+            let values = curve.map_or_else(|| vec![None; columns.len()], |curve| self.values_of(&curve));
+            columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
+        }
+        columns
+    }
+
+    fn values_of(&self, curve: &SurvivalCurve) -> Vec<Option<f64>> {
         let fixed = [curve.median_days(), Some(curve.restricted_mean_days())];
         // Past its last day a curve knows nothing more.
         let last = curve.days.last().copied().unwrap_or(0.0);

@@ -1,30 +1,31 @@
 //! Writes scored rows as CSV or Parquet: the entity, the answers, `reason_1 …`.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use anyhow::{Context, Result, anyhow};
+use arrow::array::{ArrayRef, Float64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 
-use crate::answer::Answer;
+use retain_data::Names;
+
+use crate::answer::Answers;
 use crate::exit::Complaint;
 use crate::output::write_stdout;
 use crate::whole_file::WholeFile;
 
 /// Rows of a Parquet row group: what is held in memory before it is written.
 const ROW_GROUP_ROWS: usize = 65_536;
-
-/// One row of the result: as many numbers and texts as there are columns of them; what lacks is left empty.
-pub(crate) type ScoredRow = Answer;
 
 /// The columns of the result behind the entity: first those with numbers, then those with texts.
 pub(crate) struct ResultColumns {
@@ -43,10 +44,20 @@ pub(crate) struct Entity<'a> {
 /// Where scored rows go.
 pub(crate) struct ScoreWriter {
     path: PathBuf,
-    columns: Vec<String>,
-    n_numbers: usize,
-    is_integer: bool,
     sink: Sink,
+}
+
+/// How scored rows are written; on any thread.
+#[derive(Debug, Clone)]
+pub(crate) struct ScoreFormat {
+    schema: SchemaRef,
+    is_parquet: bool,
+}
+
+/// Rows as they are written.
+pub(crate) enum Encoded {
+    Lines(Vec<u8>),
+    Batch(RecordBatch),
 }
 
 /// Where a table goes, chosen by the ending of its path.
@@ -58,54 +69,26 @@ pub(crate) enum Sink {
 
 impl ScoreWriter {
     /// Begins the result at `path`: Parquet for `.parquet` and `.pq`, CSV for `.csv` and for devices; `-` is CSV on standard output.
-    pub(crate) fn create(path: &Path, entity: &Entity<'_>, of: ResultColumns) -> Result<Self> {
-        let n_numbers = of.numbers.len();
-        let columns: Vec<String> = std::iter::once(entity.name.to_owned()).chain(of.numbers).chain(of.texts).collect();
-        if columns[1..].contains(&columns[0]) {
+    pub(crate) fn create(path: &Path, entity: &Entity<'_>, of: ResultColumns) -> Result<(Self, ScoreFormat)> {
+        if of.numbers.iter().chain(&of.texts).any(|name| name == entity.name) {
             let message = format!("the entity column is called `{}`, and so is a column of the result", entity.name);
             return Err(Complaint::usage(message).hint("rename the entity column and train again").into());
         }
-        let sink = Sink::create(path, &schema(&columns, n_numbers, entity.is_integer))?;
-        let mut writer = Self { path: path.to_owned(), columns, n_numbers, is_integer: entity.is_integer, sink };
-        writer.write_header()?;
-        Ok(writer)
+        let schema = Arc::new(schema(entity, of));
+        let mut sink = Sink::create(path, &schema)?;
+        let header = csv_lines(|csv| csv.write_record(schema.fields().iter().map(|field| field.name())))?;
+        sink.write_text(&header, path)?;
+        let format = ScoreFormat { schema, is_parquet: matches!(sink, Sink::Parquet(..)) };
+        Ok((Self { path: path.to_owned(), sink }, format))
     }
 
-    fn write_header(&mut self) -> Result<()> {
-        let header = self.columns.clone();
-        self.write_csv(|csv| csv.write_record(&header))
-    }
-
-    /// Adds rows; both slices have one entry per row.
-    pub(crate) fn write(&mut self, entity: &[String], rows: &[ScoredRow]) -> Result<()> {
-        let (n_numbers, n_texts) = (self.n_numbers, self.columns.len() - 1 - self.n_numbers);
-        if let Sink::Parquet(writer, _) = &mut self.sink {
-            let schema = schema(&self.columns, n_numbers, self.is_integer);
-            let batch = record_batch(schema, n_numbers, self.is_integer, entity, rows);
-            return writer.write(&batch.context("cannot build the rows of the result")?).with_context(|| attempt(&self.path));
+    /// Adds rows.
+    pub(crate) fn write(&mut self, rows: &Encoded) -> Result<()> {
+        match (rows, &mut self.sink) {
+            (Encoded::Batch(batch), Sink::Parquet(writer, _)) => writer.write(batch).with_context(|| attempt(&self.path)),
+            (Encoded::Lines(lines), sink) => sink.write_text(lines, &self.path),
+            (Encoded::Batch(_), _) => Err(anyhow!("rows for Parquet cannot be written as CSV")),
         }
-        self.write_csv(|csv| {
-            for (entity, row) in entity.iter().zip(rows) {
-                csv.write_field(entity)?;
-                for position in 0..n_numbers {
-                    // `{:?}` is the shortest text that reads back to the same bits.
-                    csv.write_field(number_of(row, position).map_or_else(String::new, |number| format!("{number:?}")))?;
-                }
-                for position in 0..n_texts {
-                    csv.write_field(text_of(row, position).unwrap_or_default())?;
-                }
-                csv.write_record(None::<&[u8]>)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Formats lines in memory and writes them at once; a Parquet file has none.
-    fn write_csv(&mut self, lines: impl FnOnce(&mut csv::Writer<Vec<u8>>) -> csv::Result<()>) -> Result<()> {
-        let mut csv = csv::Writer::from_writer(Vec::new());
-        lines(&mut csv).context("cannot write CSV")?;
-        let bytes = csv.into_inner().context("cannot write CSV")?;
-        self.sink.write_text(&bytes, &self.path)
     }
 
     /// Completes the result and puts it in its place.
@@ -150,9 +133,7 @@ impl Sink {
         match extension.as_str() {
             "parquet" | "pq" => {
                 let whole = WholeFile::create(path)?;
-                let compression = WriterProperties::builder().set_compression(Compression::SNAPPY);
-                let properties = compression.set_max_row_group_row_count(Some(ROW_GROUP_ROWS)).build();
-                let writer = ArrowWriter::try_new(whole.handle()?, Arc::new(schema.clone()), Some(properties));
+                let writer = ArrowWriter::try_new(whole.handle()?, Arc::new(schema.clone()), Some(properties(schema)));
                 Ok(Self::Parquet(Box::new(writer.with_context(|| attempt(path))?), whole))
             }
             "csv" => Self::csv(path),
@@ -170,43 +151,65 @@ impl Sink {
     }
 }
 
-fn number_of(row: &ScoredRow, position: usize) -> Option<f64> {
-    row.numbers.get(position).copied().flatten()
+fn properties(schema: &Schema) -> WriterProperties {
+    let mut properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
+    properties = properties.set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+    for field in schema.fields().iter().filter(|field| *field.data_type() != DataType::Utf8) {
+        // Numbers hardly ever repeat here: looking them up takes longer than it saves.
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
+    }
+    properties.build()
 }
 
-fn text_of(row: &ScoredRow, position: usize) -> Option<&str> {
-    row.texts.get(position).map(String::as_str)
+impl ScoreFormat {
+    /// The rows of these customers as they are written.
+    pub(crate) fn encode(&self, entity: &Names, answers: &Answers) -> Result<Encoded> {
+        if self.is_parquet {
+            let batch = self.record_batch(entity, answers).context("cannot build the rows of the result")?;
+            return Ok(Encoded::Batch(batch));
+        }
+        let lines = csv_lines(|csv| {
+            for (row, entity) in entity.iter().enumerate() {
+                csv.write_field(entity.as_bytes())?;
+                for column in &answers.numbers {
+                    // `{:?}` is the shortest text that reads back to the same bits.
+                    csv.write_field(column[row].map_or_else(String::new, |number| format!("{number:?}")))?;
+                }
+                for column in &answers.texts {
+                    csv.write_field(column[row].as_bytes())?;
+                }
+                csv.write_record(None::<&[u8]>)?;
+            }
+            Ok(())
+        })?;
+        Ok(Encoded::Lines(lines))
+    }
+
+    fn record_batch(&self, entity: &Names, answers: &Answers) -> Result<RecordBatch, ArrowError> {
+        let numbers = |column: &Vec<Option<f64>>| Arc::new(Float64Array::from_iter(column)) as ArrayRef;
+        let texts = |column: &Vec<Cow<'_, str>>| {
+            Arc::new(column.iter().map(|text| (!text.is_empty()).then_some(text)).collect::<StringArray>()) as ArrayRef
+        };
+        let names = std::iter::once(entity.to_array());
+        let arrays = names.chain(answers.numbers.iter().map(numbers)).chain(answers.texts.iter().map(texts));
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays.collect())
+    }
 }
 
-fn schema(columns: &[String], n_numbers: usize, is_integer: bool) -> Schema {
-    let field = |(position, name): (usize, &String)| match position {
-        0 if is_integer => Field::new(name, DataType::Int64, true),
-        0 => Field::new(name, DataType::Utf8, false),
-        _ if position <= n_numbers => Field::new(name, DataType::Float64, true),
-        _ => Field::new(name, DataType::Utf8, true),
-    };
-    Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>())
+/// Formats lines in memory.
+fn csv_lines(lines: impl FnOnce(&mut csv::Writer<Vec<u8>>) -> csv::Result<()>) -> Result<Vec<u8>> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    lines(&mut csv).context("cannot write CSV")?;
+    csv.into_inner().context("cannot write CSV")
 }
 
-fn record_batch(
-    schema: Schema,
-    n_numbers: usize,
-    is_integer: bool,
-    entity: &[String],
-    rows: &[ScoredRow],
-) -> Result<RecordBatch, ArrowError> {
-    let entity: ArrayRef = if is_integer {
-        // Numbers came as numbers, so the only text that is none is the empty one of a missing entity.
-        Arc::new(entity.iter().map(|name| name.parse().ok()).collect::<Int64Array>())
+fn schema(entity: &Entity<'_>, of: ResultColumns) -> Schema {
+    let entity = if entity.is_integer {
+        Field::new(entity.name, DataType::Int64, true)
     } else {
-        Arc::new(entity.iter().map(|name| Some(name.as_str())).collect::<StringArray>())
+        Field::new(entity.name, DataType::Utf8, false)
     };
-    let mut arrays: Vec<ArrayRef> = vec![entity];
-    for position in 0..n_numbers {
-        arrays.push(Arc::new(rows.iter().map(|row| number_of(row, position)).collect::<Float64Array>()));
-    }
-    for position in 0..schema.fields().len() - 1 - n_numbers {
-        arrays.push(Arc::new(rows.iter().map(|row| text_of(row, position)).collect::<StringArray>()));
-    }
-    RecordBatch::try_new(Arc::new(schema), arrays)
+    let numbers = of.numbers.into_iter().map(|name| Field::new(name, DataType::Float64, true));
+    let texts = of.texts.into_iter().map(|name| Field::new(name, DataType::Utf8, true));
+    Schema::new(std::iter::once(entity).chain(numbers).chain(texts).collect::<Vec<_>>())
 }

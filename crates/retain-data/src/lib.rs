@@ -34,7 +34,7 @@ pub use distinct::distinct_texts;
 pub use error::{DataError, RejectedCell, Warning};
 pub use leakage::{Finding, LeakReport, NOT_SHOWN, Severity, Twins, find_leaks, keep_together};
 pub use read::{ColumnRole, ColumnSummary, TableReport, Training, describe_features, read_labelled, read_training};
-pub use row_reader::{FeatureNotes, RowReader, ScoringBatch};
+pub use row_reader::{FeatureNotes, Names, RawBatch, RawBatches, RowEncoder, RowReader, ScoringBatch};
 pub use simulate::{SimulatedCustomers, SimulationOptions, simulate, simulate_customers};
 pub use split::{Fold, stratified_folds};
 pub use table::{TableBatches, TableSource};

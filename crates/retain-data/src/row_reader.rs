@@ -1,9 +1,14 @@
 //! Streams rows to score: column by column through Arrow batches, a bad row keeping its place.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use retain_core::{Day, DurationSpec, FeatureSchema, Rows, ValueError, ValueNote};
 
-use crate::cells::{Cells, FeatureEncoder};
+use crate::cells::{BLOCK_ROWS, Cells, FeatureEncoder};
 use crate::error::{DataError, RejectedCell, Warning};
 use crate::load::{Layout, check_observation};
 use crate::profile::missing_markers;
@@ -18,8 +23,8 @@ pub struct ScoringBatch {
     pub first_row: usize,
     /// One encoded row per row of the table; a row with a rejected cell is all missing.
     pub rows: Rows,
-    /// The customer of each row, exactly as the table has it; the row number, from 1, where the schema has no entity.
-    pub entity: Vec<String>,
+    /// The customer of each row.
+    pub entity: Names,
     /// The first rejected cell of each bad row, in row order.
     pub rejected: Vec<RejectedCell>,
     /// Whether the row can be scored.
@@ -41,13 +46,37 @@ pub struct FeatureNotes {
     pub out_of_range: usize,
 }
 
+/// The customer of each row of a batch, exactly as the table has it; the row number, from 1, where the schema has no entity.
+#[derive(Debug, Clone)]
+pub struct Names(ArrayRef);
+
 /// Reads a table by the schema of a model, batch after batch of at most 8192 rows, in the order of the file.
+///
+/// As an iterator it reads and encodes in turn; [`RowReader::into_parts`] lets one thread read while others encode.
 pub struct RowReader {
+    batches: RawBatches,
+    encoder: RowEncoder,
+}
+
+/// The batches of a table, as they were read.
+pub struct RawBatches {
+    batches: TableBatches,
+    n_read: usize,
+}
+
+/// A batch as it was read.
+#[derive(Debug, Clone)]
+pub struct RawBatch {
+    /// Position of the first row in the table, from 0.
+    first_row: usize,
+    batch: RecordBatch,
+}
+
+/// Encodes the batches of a table by the schema of a model.
+pub struct RowEncoder {
     schema: FeatureSchema,
     layout: Layout,
-    batches: TableBatches,
     reference: Option<Day>,
-    n_read: usize,
     elapsed: Option<Elapsed>,
 }
 
@@ -98,30 +127,66 @@ impl RowReader {
         check_observation(schema, &layout, reference)?;
         let batches = source.batches(&layout.idxs)?;
         let elapsed = elapsed.zip(layout.group).map(|(spec, position)| Elapsed { spec, position });
-        Ok(Self { schema: schema.clone(), layout, batches, reference, n_read: 0, elapsed })
+        let encoder = RowEncoder { schema: schema.clone(), layout, reference, elapsed };
+        Ok(Self { batches: RawBatches { batches, n_read: 0 }, encoder })
     }
 
+    /// What reads and what encodes.
+    pub fn into_parts(self) -> (RawBatches, RowEncoder) {
+        (self.batches, self.encoder)
+    }
+}
+
+impl RawBatches {
     /// What the reader had to do to the text so far, such as reading it as Windows-1252.
     pub fn warnings(&self) -> Vec<Warning> {
         self.batches.warnings()
     }
+}
 
-    fn encode(&mut self, batch: &RecordBatch) -> ScoringBatch {
+impl RawBatch {
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// Number of cells that were read.
+    pub fn n_cells(&self) -> usize {
+        self.batch.num_rows() * self.batch.num_columns()
+    }
+}
+
+impl RowEncoder {
+    /// Encodes a batch of the table that this was opened for.
+    ///
+    /// # Panics
+    /// When the batch is of another table.
+    pub fn encode(&self, RawBatch { first_row, batch }: &RawBatch) -> ScoringBatch {
         let (n_rows, n_features) = (batch.num_rows(), self.schema.n_features());
         let mut problems: Vec<Option<(&str, ValueError)>> = vec![None; n_rows];
         let mut noted = NotedRows::new(n_features);
         let observed = self.observed(batch, &mut problems);
         let mut values = vec![f64::NAN; n_rows * n_features];
-        for (feature_idx, (spec, &position)) in self.schema.features.iter().zip(&self.layout.features).enumerate() {
-            let (cells, mut encoder) = (Cells::of(batch.column(position)), FeatureEncoder::new(spec));
-            for row in 0..n_rows {
-                match encoder.encode(cells, row, observed.get(row).copied().flatten()) {
-                    Ok((number, note)) => {
-                        values[row * n_features + feature_idx] = number;
-                        noted.add(row, feature_idx, note);
-                    }
-                    Err(problem) => {
-                        problems[row].get_or_insert((&spec.name, problem));
+        let columns = self.schema.features.iter().zip(&self.layout.features);
+        let mut columns: Vec<(&str, Cells<'_>, FeatureEncoder<'_>)> = columns
+            .map(|(spec, &position)| (spec.name.as_str(), Cells::of(batch.column(position)), FeatureEncoder::new(spec)))
+            .collect();
+        for first in (0..n_rows).step_by(BLOCK_ROWS) {
+            for (feature_idx, (name, cells, encoder)) in columns.iter_mut().enumerate() {
+                let rows = first..n_rows.min(first + BLOCK_ROWS);
+                let out = values[first * n_features + feature_idx..].iter_mut().step_by(n_features);
+                let mut unusual = encoder.encode_usual(*cells, rows, out);
+                while unusual != 0 {
+                    let row = first + unusual.trailing_zeros() as usize;
+                    unusual &= unusual - 1;
+                    match encoder.encode(*cells, row, observed.get(row).copied().flatten()) {
+                        Ok((number, note)) => {
+                            values[row * n_features + feature_idx] = number;
+                            noted.add(row, feature_idx, note);
+                        }
+                        Err(problem) => {
+                            problems[row].get_or_insert((name, problem));
+                        }
                     }
                 }
             }
@@ -131,10 +196,10 @@ impl RowReader {
         for row in (0..n_rows).filter(|&row| !row_ok[row]) {
             values[row * n_features..(row + 1) * n_features].fill(f64::NAN);
         }
-        let rejected = self.name_problems(problems);
+        let rejected = self.name_problems(*first_row, problems);
         let rows = Rows::from_values(n_features, values).expect("there are n_rows times n_features values");
-        let (entity, notes) = (self.names(batch), noted.count(&row_ok));
-        ScoringBatch { first_row: self.n_read, rows, entity, rejected, notes, row_ok, elapsed_days }
+        let (entity, notes) = (self.names(*first_row, batch), noted.count(&row_ok));
+        ScoringBatch { first_row: *first_row, rows, entity, rejected, notes, row_ok, elapsed_days }
     }
 
     fn observed<'s>(&'s self, batch: &RecordBatch, problems: &mut [Option<(&'s str, ValueError)>]) -> Vec<Option<Day>> {
@@ -145,22 +210,53 @@ impl RowReader {
         self.layout.observed(batch, self.reference, |row, problem| problems[row] = Some((column, problem)))
     }
 
-    fn names(&self, batch: &RecordBatch) -> Vec<String> {
-        let cells = self.layout.entity.map(|position| Cells::of(batch.column(position)));
-        let name = |row: usize| cells.map_or_else(|| (self.n_read + row + 1).to_string(), |cells| cells.text(row).into_owned());
-        (0..batch.num_rows()).map(name).collect()
+    fn names(&self, first_row: usize, batch: &RecordBatch) -> Names {
+        let numbers = || Arc::new(Int64Array::from_iter_values((1..=batch.num_rows()).map(|row| (first_row + row) as i64)));
+        Names(self.layout.entity.map_or_else(|| numbers() as ArrayRef, |position| Arc::clone(batch.column(position))))
     }
 
-    fn name_problems(&self, problems: Vec<Option<(&str, ValueError)>>) -> Vec<RejectedCell> {
+    fn name_problems(&self, first_row: usize, problems: Vec<Option<(&str, ValueError)>>) -> Vec<RejectedCell> {
         let named = problems.into_iter().enumerate().filter_map(|(row, problem)| problem.map(|problem| (row, problem)));
         named
             .map(|(row, (column, problem))| RejectedCell {
-                row: self.n_read + row + 1,
+                row: first_row + row + 1,
                 column: column.to_owned(),
                 is_feature: self.schema.feature_idx(column).is_some(),
                 problem,
             })
             .collect()
+    }
+}
+
+impl Names {
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The name in a row, blank where there is none.
+    pub fn text(&self, row: usize) -> Cow<'_, str> {
+        Cells::of(&self.0).text(row)
+    }
+
+    /// The names in order.
+    pub fn iter(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        (0..self.n_rows()).map(|row| self.text(row))
+    }
+
+    /// The names of some rows, beginning at `first`.
+    #[must_use]
+    pub fn slice(&self, first: usize, n_rows: usize) -> Names {
+        Self(self.0.slice(first, n_rows))
+    }
+
+    /// The names as a column: whole numbers as such, everything else as text without missing values.
+    pub fn to_array(&self) -> ArrayRef {
+        match self.0.data_type() {
+            DataType::Int64 => Arc::clone(&self.0),
+            DataType::Utf8 if self.0.null_count() == 0 => Arc::clone(&self.0),
+            _ => Arc::new(self.iter().map(Some).collect::<StringArray>()),
+        }
     }
 }
 
@@ -185,13 +281,21 @@ impl Iterator for RowReader {
     type Item = Result<ScoringBatch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        Some(self.batches.next()?.map(|batch| self.encoder.encode(&batch)))
+    }
+}
+
+impl Iterator for RawBatches {
+    type Item = Result<RawBatch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
         let batch = match self.batches.next()? {
             Ok(batch) => batch,
             Err(error) => return Some(Err(error)),
         };
-        let scoring = self.encode(&batch);
+        let first_row = self.n_read;
         self.n_read += batch.num_rows();
-        Some(Ok(scoring))
+        Some(Ok(RawBatch { first_row, batch }))
     }
 }
 

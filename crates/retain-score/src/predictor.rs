@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use retain_core::{FeatureSchema, Rows};
+use retain_core::FeatureSchema;
 
 use crate::calibrate::{Calibrator, softplus};
 use crate::check::with_period;
@@ -13,6 +13,7 @@ use crate::model::{AmountModel, HazardModel, Head, Interval, Model, ModelError, 
 /// A model that is ready to answer and knows nothing of where it came from.
 #[derive(Debug, Clone)]
 pub struct Predictor {
+    n_features: usize,
     form: Form,
 }
 
@@ -109,7 +110,7 @@ impl Predictor {
             Model::Hazard(hazard) => Form::Hazard(CompiledHazard::new(hazard, schema)?),
             Model::Amount(amount) => Form::Amount(Box::new(CompiledAmount::new(amount, schema)?)),
         };
-        Ok(Self { form })
+        Ok(Self { n_features: schema.n_features(), form })
     }
 
     /// Trees in all parts of the model.
@@ -143,18 +144,18 @@ impl Predictor {
     /// cleared first.
     ///
     /// # Panics
-    /// When the rows do not have one number per feature of the schema.
-    pub fn predict_rows(&self, rows: &Rows, predictions: &mut Vec<Prediction>) {
+    /// When the values are not rows of one number per feature of the schema.
+    pub fn predict_rows(&self, values: &[f64], predictions: &mut Vec<Prediction>) {
         predictions.clear();
         match &self.form {
             Form::Event(head) => {
                 let mut margins = Vec::new();
-                head.engine.margins(rows.values(), &mut margins);
+                head.engine.margins(values, &mut margins);
                 let answer = |margin: f64| Prediction::of_event(margin, head.calibrator.probability(margin));
                 predictions.extend(margins.into_iter().map(answer));
             }
-            Form::Hazard(_) => predictions.extend(rows.in_order().map(|row| self.predict(row))),
-            Form::Amount(amount) => amount.predict_rows(rows.values(), predictions),
+            Form::Hazard(_) => predictions.extend(values.chunks_exact(self.n_features).map(|row| self.predict(row))),
+            Form::Amount(amount) => amount.predict_rows(values, predictions),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use retain_core::{FeatureSchema, Rows, TaskKind};
+use retain_core::{FeatureSchema, TaskKind};
 
 use crate::bundle::{Bundle, BundleError};
 use crate::explain::Explanation;
@@ -80,12 +80,13 @@ impl Scorer {
         }
     }
 
-    /// Scores rows in order, each with the same bits as [`Scorer::predict`] alone; `predictions` is cleared first.
+    /// Scores encoded rows that lie one after another, in order, each with the same bits as [`Scorer::predict`] alone; `predictions` is
+    /// cleared first.
     ///
     /// # Panics
-    /// When the rows are not of this model's schema.
-    pub fn predict_rows(&self, rows: &Rows, predictions: &mut Vec<Prediction>) {
-        self.predictor.predict_rows(rows, predictions);
+    /// When the values are not rows of one number per feature of the schema.
+    pub fn predict_rows(&self, values: &[f64], predictions: &mut Vec<Prediction>) {
+        self.predictor.predict_rows(values, predictions);
         for prediction in predictions {
             *prediction = self.of_kind(*prediction);
         }

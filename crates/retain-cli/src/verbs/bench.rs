@@ -116,11 +116,11 @@ fn measure_all(scorer: &Scorer, raw: &RawRows<'_>, rows: &Rows) -> Timings {
         encode_single: measure(1, |call| raw.encode_one(scorer, call % raw.n_rows(), &mut encoded)),
         single: measure(1, |call| black_box(scorer.predict(black_box(rows.row(call % n_rows))))),
         batch64: measure(SMALL_BATCH, |call| {
-            scorer.predict_rows(black_box(&batches[call % batches.len()]), &mut predictions);
+            scorer.predict_rows(black_box(batches[call % batches.len()].values()), &mut predictions);
             black_box(predictions.len())
         }),
         batch10k: measure(n_rows, |_| {
-            scorer.predict_rows(black_box(rows), &mut predictions);
+            scorer.predict_rows(black_box(rows.values()), &mut predictions);
             black_box(predictions.len())
         }),
         explain: measure(1, |call| black_box(scorer.explain(black_box(rows.row(call % n_rows))))),
@@ -270,7 +270,7 @@ fn parity(bundle: &Bundle, scorer: &Scorer) -> Result<f64> {
         rows.push(&encoded);
     }
     let mut batch = Vec::new();
-    scorer.predict_rows(&rows, &mut batch);
+    scorer.predict_rows(rows.values(), &mut batch);
     // Check rows hold what the model says; the task asks engagement for the opposite.
     let expected = |check_row: &CheckRow| match scorer.manifest().kind {
         TaskKind::Engagement => 1.0 - check_row.probability,

@@ -1,5 +1,6 @@
 //! `retain explain`: why one customer has the probability, or the expected amount, that it has.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -68,7 +69,7 @@ fn find(source: &TableSource, scorer: &Scorer, day: Option<Day>, id: &str) -> Re
     let mut found: Option<Found> = None;
     for batch in open(source, scorer, day)? {
         let batch = batch.with_context(|| table_attempt(source.name()))?;
-        for (row_idx, _) in batch.entity.iter().enumerate().filter(|(_, entity)| *entity == id) {
+        for (row_idx, _) in batch.entity.iter().enumerate().filter(|(_, entity)| entity == id) {
             let row_number = batch.first_row + row_idx + 1;
             found = Some(Found {
                 row: batch.rows.row(row_idx).to_vec(),
@@ -86,7 +87,8 @@ fn unknown_id(source: &TableSource, scorer: &Scorer, day: Option<Day>, id: &str)
     let mut near: Option<String> = None;
     for batch in open(source, scorer, day)? {
         let batch = batch.with_context(|| table_attempt(source.name()))?;
-        let candidates = near.as_deref().into_iter().chain(batch.entity.iter().map(String::as_str));
+        let names: Vec<Cow<'_, str>> = batch.entity.iter().collect();
+        let candidates = near.as_deref().into_iter().chain(names.iter().map(AsRef::as_ref));
         near = nearest(id, candidates).map(str::to_owned);
     }
     let column = scorer.schema().entity.as_deref();

@@ -1,5 +1,7 @@
 //! `retain score`: the answers of a model for every row of a table, in its order.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,7 +9,7 @@ use arrow::datatypes::DataType;
 use clap::Args;
 use rayon::prelude::*;
 use retain_core::{Day, DurationSpec, FeatureSchema};
-use retain_data::{FeatureNotes, RejectedCell, RowReader, ScoringBatch, TableSource};
+use retain_data::{FeatureNotes, RawBatch, RawBatches, RejectedCell, RowEncoder, RowReader, ScoringBatch, TableSource};
 use retain_score::Scorer;
 use serde_json::{Value, json};
 
@@ -17,12 +19,14 @@ use crate::input::{needs_day, open_table, read_bundle, scorer_of, table_attempt}
 use crate::interrupt;
 use crate::model_path::ModelArguments;
 use crate::output::Output;
-use crate::score_writer::{Entity, ResultColumns, ScoreWriter, ScoredRow};
+use crate::score_writer::{Encoded, Entity, ResultColumns, ScoreFormat, ScoreWriter};
 
 /// Rejected cells that are told in full; all are counted.
 const LISTED_CELLS: usize = 20;
-/// The fewest rows worth handing to another thread.
-const MIN_ROWS_PER_THREAD: usize = 64;
+/// Rows that one thread scores and formats at a time.
+const CHUNK_ROWS: usize = 1024;
+/// Cells that are read, scored and written together: what is held in memory is three times as much, whatever the size of the table.
+const WAVE_CELLS: usize = 1 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -53,6 +57,14 @@ struct Question<'a> {
     scorer: &'a Scorer,
     columns: AnswerColumns,
     n_reasons: usize,
+    encoder: RowEncoder,
+    format: ScoreFormat,
+}
+
+/// A batch that is ready to be written.
+struct Scored {
+    batch: ScoringBatch,
+    rows: Vec<Encoded>,
 }
 
 /// What was unusual over all rows.
@@ -73,10 +85,13 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
     let reader = open_reader(&source, &scorer, day, arguments.elapsed.as_deref())?;
     interrupt::watch();
     let columns = AnswerColumns::new(&bundle.model, &scorer, arguments.details);
-    let question = Question { scorer: &scorer, columns, n_reasons: usize::from(arguments.explain) };
-    let writer = ScoreWriter::create(&arguments.output, &entity_of(&source, scorer.schema()), question.result_columns())?;
+    let n_reasons = usize::from(arguments.explain);
+    let results = result_columns(&columns, n_reasons);
+    let (writer, format) = ScoreWriter::create(&arguments.output, &entity_of(&source, scorer.schema()), results)?;
+    let (batches, encoder) = reader.into_parts();
+    let question = Question { scorer: &scorer, columns, n_reasons, encoder, format };
 
-    let summary = score_all(reader, &source, &question, writer, output)?;
+    let summary = score_all(batches, &source, &question, writer, output)?;
     tell(&summary, scorer.schema(), output);
     if arguments.output.as_os_str() != "-" {
         output.json(&summary_json(&summary, scorer.schema(), &arguments.output))?;
@@ -131,8 +146,9 @@ fn refuse_same_file(input: &Path, output: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Reads one wave of batches, scores the one before it and writes the one before that, side by side.
 fn score_all(
-    mut reader: RowReader,
+    mut batches: RawBatches,
     source: &TableSource,
     question: &Question<'_>,
     mut writer: ScoreWriter,
@@ -140,40 +156,75 @@ fn score_all(
 ) -> Result<Summary> {
     let n_features = question.scorer.schema().n_features();
     let mut summary = Summary { notes: vec![FeatureNotes::default(); n_features], ..Summary::default() };
-    for batch in reader.by_ref() {
-        let batch = batch.with_context(|| table_attempt(source.name()))?;
-        let rows = question.score_batch(&batch);
-        writer.write(&batch.entity, &rows)?;
-        summary.add(&batch);
+    let mut read = next_wave(&mut batches, source)?;
+    let mut scored = Vec::new();
+    while !(read.is_empty() && scored.is_empty()) {
+        let (next, (done, written)) = rayon::join(
+            || next_wave(&mut batches, source),
+            || rayon::join(|| question.score_wave(&read), || write_wave(&mut writer, &mut summary, &scored)),
+        );
+        written?;
+        (read, scored) = (next?, done?);
     }
-    for warning in reader.warnings() {
+    for warning in batches.warnings() {
         output.warn(warning.code, &warning.message);
     }
     writer.finish()?;
     Ok(summary)
 }
 
+/// The next batches of a table; none at its end.
+fn next_wave(batches: &mut RawBatches, source: &TableSource) -> Result<Vec<RawBatch>> {
+    let (mut wave, mut n_cells) = (Vec::new(), 0);
+    while n_cells < WAVE_CELLS
+        && let Some(batch) = batches.next().transpose().with_context(|| table_attempt(source.name()))?
+    {
+        n_cells += batch.n_cells();
+        wave.push(batch);
+    }
+    Ok(wave)
+}
+
+fn write_wave(writer: &mut ScoreWriter, summary: &mut Summary, wave: &[Scored]) -> Result<()> {
+    for scored in wave {
+        scored.rows.iter().try_for_each(|rows| writer.write(rows))?;
+        summary.add(&scored.batch);
+    }
+    Ok(())
+}
+
+fn result_columns(columns: &AnswerColumns, n_reasons: usize) -> ResultColumns {
+    let reasons = (1..=n_reasons).map(|position| format!("reason_{position}"));
+    ResultColumns { numbers: columns.numbers(), texts: columns.texts().into_iter().chain(reasons).collect() }
+}
+
 impl Question<'_> {
-    fn result_columns(&self) -> ResultColumns {
-        let reasons = (1..=self.n_reasons).map(|position| format!("reason_{position}"));
-        ResultColumns { numbers: self.columns.numbers(), texts: self.columns.texts().into_iter().chain(reasons).collect() }
+    /// Scores batches on all threads; every row has the bits it would have alone.
+    fn score_wave(&self, wave: &[RawBatch]) -> Result<Vec<Scored>> {
+        let score = |batch: &RawBatch| {
+            let batch = self.encoder.encode(batch);
+            let n_rows = batch.row_ok.len();
+            let chunk = |first: usize| self.score_rows(&batch, first..n_rows.min(first + CHUNK_ROWS));
+            let rows = (0..n_rows).into_par_iter().step_by(CHUNK_ROWS).map(chunk).collect::<Result<_>>()?;
+            Ok(Scored { batch, rows })
+        };
+        wave.par_iter().map(score).collect()
     }
 
-    /// Scores the rows of a batch on all threads; every row has the bits it would have alone.
-    fn score_batch(&self, batch: &ScoringBatch) -> Vec<ScoredRow> {
-        let score = |row_idx: usize| {
-            if !batch.row_ok[row_idx] {
-                return ScoredRow::default();
+    fn score_rows(&self, batch: &ScoringBatch, rows: Range<usize>) -> Result<Encoded> {
+        let mut answers = self.columns.answers(self.scorer, batch, rows.clone());
+        if self.n_reasons > 0 {
+            let mut columns = vec![Vec::with_capacity(rows.len()); self.n_reasons];
+            for row in rows.clone() {
+                let told = if batch.row_ok[row] { reasons(self.scorer, batch.rows.row(row), self.n_reasons) } else { Vec::new() };
+                let mut told = told.into_iter();
+                for column in &mut columns {
+                    column.push(Cow::Owned(told.next().unwrap_or_default()));
+                }
             }
-            let row = batch.rows.row(row_idx);
-            let elapsed_days = batch.elapsed_days.as_ref().map_or(0.0, |days| days[row_idx]);
-            let mut answer = self.columns.answer(self.scorer, row, elapsed_days);
-            if self.n_reasons > 0 {
-                answer.texts.extend(reasons(self.scorer, row, self.n_reasons));
-            }
-            answer
-        };
-        (0..batch.entity.len()).into_par_iter().with_min_len(MIN_ROWS_PER_THREAD).map(score).collect()
+            answers.texts.extend(columns);
+        }
+        self.format.encode(&batch.entity.slice(rows.start, rows.len()), &answers)
     }
 }
 
@@ -190,7 +241,7 @@ fn reasons(scorer: &Scorer, row: &[f64], n_reasons: usize) -> Vec<String> {
 
 impl Summary {
     fn add(&mut self, batch: &ScoringBatch) {
-        self.n_rows += batch.entity.len();
+        self.n_rows += batch.row_ok.len();
         self.n_rejected += batch.rejected.len();
         let room = LISTED_CELLS.saturating_sub(self.rejected.len());
         self.rejected.extend(batch.rejected.iter().take(room).cloned());

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+use arrow::datatypes::Float64Type;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 
@@ -48,6 +49,28 @@ fn a_row_alone_scores_as_in_the_batch() {
         let alone = folder.file("one.csv", format!("{}\n{}\n", lines[0], lines[row]));
         assert_eq!(column(&score(&folder, "one_score.csv", &alone, &[]), "probability")[0], in_batch[row - 1]);
     }
+}
+
+#[test]
+fn a_table_of_many_batches_keeps_its_order() {
+    let folder = Folder::new();
+    let lines = holdout_lines();
+    // More cells than are held in memory at a time, and more rows than a batch has, in CSV as in Parquet.
+    let n_copies = 1 + 2_000_000 / ((lines.len() - 1) * lines[0].split(',').count());
+    let mut table = lines[0].clone() + "\n";
+    for _ in 0..n_copies {
+        table.extend(lines[1..].iter().flat_map(|line| [line.as_str(), "\n"]));
+    }
+    let once = column(&score(&folder, "once.csv", &trained().holdout, &[]), "probability");
+    let table = folder.file("many.csv", table);
+    let many = column(&score(&folder, "many_scores.csv", &table, &[]), "probability");
+    assert_eq!(many.len(), n_copies * once.len());
+    assert!(many.chunks(once.len()).all(|copy| copy == once));
+    let source = retain_data::TableSource::open(score(&folder, "many.parquet", &table, &[]).as_ref()).unwrap();
+    let batches = source.batches(&[source.column_idx("probability").unwrap()]).unwrap();
+    let values = |batch: &RecordBatch| batch.column(0).as_primitive::<Float64Type>().values().to_vec();
+    let probabilities: Vec<f64> = batches.flat_map(|batch| values(&batch.unwrap())).collect();
+    assert_eq!(probabilities, many.iter().map(|text| text.parse::<f64>().unwrap()).collect::<Vec<_>>());
 }
 
 #[test]

@@ -92,7 +92,8 @@ fn identifiers_keep_every_digit() {
         let table = TableSource::from_bytes("t", written(vec![("id", array), ("x", x)])).unwrap();
         let spec = FeatureSpec::new("x", ColumnKind::Number);
         let schema = FeatureSchema::new(vec![spec], Some("id".into()), "y".into(), "1".into(), None).unwrap();
-        assert_eq!(RowReader::open(&table, &schema, None).unwrap().next().unwrap().unwrap().entity, expected);
+        let batch = RowReader::open(&table, &schema, None).unwrap().next().unwrap().unwrap();
+        assert_eq!(batch.entity.iter().collect::<Vec<_>>(), expected);
     }
 }
 

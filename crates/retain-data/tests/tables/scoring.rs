@@ -25,7 +25,7 @@ fn a_bad_row_keeps_its_place_and_harms_no_other() {
                ,d,,5,2026-01-01\n\
                silver,e,2026-01-31,NA,2026-01-30\n";
     let batch = &read(csv, None)[0];
-    assert_eq!(batch.entity, [" a ", "", "c", "d", "e"]);
+    assert_eq!(batch.entity.iter().collect::<Vec<_>>(), [" a ", "", "c", "d", "e"]);
     assert_eq!(batch.row_ok, [true, true, false, false, true]);
     assert_eq!(batch.rows.row(0), [5.0, 0.0, 30.0]);
     assert!(batch.rows.row(2).iter().all(|value| value.is_nan()));
@@ -68,7 +68,7 @@ fn scoring_encodes_as_training_did_across_batches() {
         assert_eq!(batch.first_row, n_rows);
         for row in 0..batch.rows.n_rows() {
             let known = (n_rows + row) % 600;
-            assert_eq!(batch.entity[row], dataset.entity[known]);
+            assert_eq!(batch.entity.text(row), dataset.entity[known]);
             let expected = dataset.columns.iter().map(|column| column[known].to_bits());
             assert!(batch.rows.row(row).iter().map(|value| value.to_bits()).eq(expected), "row {}", n_rows + row);
         }

@@ -46,7 +46,7 @@ fn many_rows_have_the_bits_of_each_alone() {
         let mut rows = schema.rows();
         (0..300).for_each(|_| rows.push(&row(&schema, &mut rng)));
         let mut predictions = Vec::new();
-        predictor.predict_rows(&rows, &mut predictions);
+        predictor.predict_rows(rows.values(), &mut predictions);
         assert_eq!(predictions, rows.in_order().map(|row| predictor.predict(row)).collect::<Vec<_>>());
     }
 }

@@ -200,7 +200,7 @@ fn score_model(
                 error.get_or_insert(found);
             }
         }
-        model.scorer.predict_rows(&rows, &mut block);
+        model.scorer.predict_rows(rows.values(), &mut block);
         predictions.append(&mut block);
     }
     (predictions, plan)
