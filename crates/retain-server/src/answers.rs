@@ -21,11 +21,11 @@ use crate::status::CallError;
 /// Bytes that are handed to the connection at once: what it has taken cannot be taken back.
 const SLICE_BYTES: usize = 16 << 10;
 
-/// Lets an answer keep `place` until it has been sent, at most for `longest`.
+/// Lets an answer keep `place` until it has been sent, at most for `longest` where there is such a limit.
 pub(crate) fn keep_until_sent(
     answer: http::Response<Body>,
     place: OwnedSemaphorePermit,
-    longest: Duration,
+    longest: Option<Duration>,
 ) -> http::Response<Body> {
     // A refusal is all headers, and has to end with them: clients look for its status there.
     if answer.body().is_end_stream() {
@@ -34,18 +34,21 @@ pub(crate) fn keep_until_sent(
     answer.map(|body| {
         let unsent = Arc::new(Mutex::new(Some(Unsent { body, rest: Bytes::new(), place: Some(place) })));
         let expiring = unsent.clone();
-        let expiry = tokio::spawn(async move {
-            tokio::time::sleep(longest).await;
-            *lock(&expiring) = None;
+        let expiry = longest.map(|longest| {
+            let expiry = tokio::spawn(async move {
+                tokio::time::sleep(longest).await;
+                *lock(&expiring) = None;
+            });
+            expiry.abort_handle()
         });
-        Body::new(KeptBody { unsent, expiry: expiry.abort_handle() })
+        Body::new(KeptBody { unsent, expiry })
     })
 }
 
 struct KeptBody {
     /// None when its time has passed.
     unsent: Arc<Mutex<Option<Unsent>>>,
-    expiry: AbortHandle,
+    expiry: Option<AbortHandle>,
 }
 
 struct Unsent {
@@ -88,7 +91,9 @@ impl Unsent {
 
 impl Drop for KeptBody {
     fn drop(&mut self) {
-        self.expiry.abort();
+        if let Some(expiry) = &self.expiry {
+            expiry.abort();
+        }
         // The aborted task is dropped when the runtime comes to it; the place is free now.
         *lock(&self.unsent) = None;
     }

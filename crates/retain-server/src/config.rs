@@ -28,8 +28,11 @@ pub struct Config {
     pub max_connections: usize,
     /// Most `Predict` and `Explain` calls in flight; one more is refused with `RESOURCE_EXHAUSTED` before its body is read. Default 1,024.
     pub max_in_flight: usize,
-    /// Most `PredictBatch` calls in flight, until their answers have been sent; as many are worked on as there are processors. Default 4.
+    /// Most `PredictBatch` and `WhatIf` calls in flight, until their answers have been sent; as many are worked on as there are processors.
+    /// Default 4.
     pub max_batches_in_flight: usize,
+    /// Most `PredictStream` calls that are open. Default 64.
+    pub max_streams: usize,
     /// Longest that one call may take, reading its request included; as long again may the sending of a large answer. Default 30 seconds.
     pub request_seconds: u64,
     /// Longest that calls in flight may take after the server was told to stop. Default 20 seconds.
@@ -77,7 +80,7 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "listen",
     "models",
     "max_message_bytes",
@@ -87,6 +90,7 @@ const KEYS: [&str; 12] = [
     "max_connections",
     "max_in_flight",
     "max_batches_in_flight",
+    "max_streams",
     "request_seconds",
     "drain_seconds",
     "reflection",
@@ -104,6 +108,7 @@ struct File {
     max_connections: Option<u64>,
     max_in_flight: Option<u64>,
     max_batches_in_flight: Option<u64>,
+    max_streams: Option<u64>,
     request_seconds: Option<u64>,
     drain_seconds: Option<u64>,
     reflection: Option<bool>,
@@ -122,6 +127,7 @@ impl Config {
             max_connections: 900,
             max_in_flight: 1_024,
             max_batches_in_flight: 4,
+            max_streams: 64,
             request_seconds: 30,
             drain_seconds: 20,
             reflection: true,
@@ -157,6 +163,7 @@ impl Config {
             (&mut self.max_connections, "max_connections", file.max_connections),
             (&mut self.max_in_flight, "max_in_flight", file.max_in_flight),
             (&mut self.max_batches_in_flight, "max_batches_in_flight", file.max_batches_in_flight),
+            (&mut self.max_streams, "max_streams", file.max_streams),
         ] {
             if let Some(number) = given {
                 *place = limit(key, number)?;
@@ -209,12 +216,12 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let all = "listen = \"0.0.0.0:1\"\nmodels = \"m\"\nmax_message_bytes = 2\nmax_batch_bytes = 3\nmax_batch_rows = 4\n\
-                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nrequest_seconds = 8\ndrain_seconds = 0\nreflection = false";
+                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nmax_streams = 10\nrequest_seconds = 8\ndrain_seconds = 0\nreflection = false";
         let config = parse(all).unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.models.as_path()), ("0.0.0.0:1", Path::new("m")));
         assert_eq!((config.max_message_bytes, config.max_batch_bytes, config.max_batch_rows), (2, 3, 4));
         assert_eq!((config.max_features, config.max_in_flight, config.max_batches_in_flight), (5, 6, 7));
-        assert_eq!(config.max_connections, 9);
+        assert_eq!((config.max_connections, config.max_streams), (9, 10));
         assert_eq!((config.request_seconds, config.drain_seconds, config.reflection), (8, 0, false));
     }
 

@@ -3,20 +3,24 @@
 
 mod columns;
 mod describe;
+mod reasons;
+mod what_if;
 
 use std::collections::BTreeMap;
 
 use prost_types::Timestamp;
 use retain_core::{Day, FeatureSpec, FeatureValue, TaskKind, ValueError, ValueNote, nearest};
 use retain_proto::v1;
-use retain_score::{Band, Explanation, Manifest, Prediction};
+use retain_score::{Band, Manifest, Prediction};
 
 use crate::models::LiveModel;
 use crate::status::{Violation, Violations};
 use crate::text::printable;
 
 pub(crate) use columns::{Columns, score_batch};
-pub(crate) use describe::{model_description, model_summaries, reload_response};
+pub(crate) use describe::{live_model, model_description, model_summaries, reload_response};
+pub(crate) use reasons::{Language, reason};
+pub(crate) use what_if::{check_changes, compare, encode_changes};
 
 /// Most letters of a feature's name or value that a message repeats.
 const QUOTED_CHARS: usize = 40;
@@ -27,6 +31,13 @@ const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_4
 
 /// The values of one customer as a request has them.
 pub(crate) type Features = BTreeMap<String, v1::FeatureValue>;
+
+/// What a request says of one customer: values, and others in the place of some of them.
+pub(crate) struct Given<'r> {
+    features: &'r Features,
+    /// The change's position in the request, and its values.
+    change: Option<(usize, &'r Features)>,
+}
 
 /// One customer as one model reads it.
 pub(crate) struct EncodedRow {
@@ -85,17 +96,46 @@ pub(crate) fn check_names<'n, M: AsRef<LiveModel>>(
     }
 }
 
+impl<'r> Given<'r> {
+    /// The customer as the request has it.
+    pub(crate) fn new(features: &'r Features) -> Self {
+        Self { features, change: None }
+    }
+
+    /// The customer after the change at this position of the request.
+    pub(crate) fn changed(features: &'r Features, position: usize, change: &'r Features) -> Self {
+        Self { features, change: Some((position, change)) }
+    }
+
+    fn value(&self, name: &str) -> FeatureValue<'r> {
+        let changed = self.change.and_then(|(_, change)| change.get(name));
+        changed.or_else(|| self.features.get(name)).map_or(FeatureValue::Missing, feature_value)
+    }
+
+    fn path(&self, name: &str) -> String {
+        match self.change {
+            Some((position, change)) if change.contains_key(name) => changed_path(position, name),
+            _ => feature_path(name),
+        }
+    }
+}
+
+/// The path of a feature of a change: `changes[0].features["tenure"]`.
+pub(crate) fn changed_path(position: usize, name: &str) -> String {
+    format!("changes[{position}].{}", feature_path(name))
+}
+
 /// The path of a feature of a single request: `features["tenure"]`.
 pub(crate) fn feature_path(name: &str) -> String {
     format!("features[\"{}\"]", printable(name, QUOTED_CHARS))
 }
 
 /// Encodes one customer for one model; values that do not fit are noted as violations, all of them.
-pub(crate) fn encode(features: &Features, model: &LiveModel, observed: Option<Day>, violations: &mut Violations) -> EncodedRow {
+pub(crate) fn encode(given: &Given<'_>, model: &LiveModel, observed: Option<Day>, violations: &mut Violations) -> EncodedRow {
     let schema = model.scorer.schema();
     let mut row = EncodedRow { values: vec![f64::NAN; schema.n_features()], warnings: Vec::new() };
     for (place, feature) in row.values.iter_mut().zip(&schema.features) {
-        let value = features.get(&feature.name).map_or(FeatureValue::Missing, feature_value);
+        let value = given.value(&feature.name);
         match feature.encode(value, observed) {
             Ok((encoded, ValueNote::Usual)) => *place = encoded,
             Ok((encoded, note)) => {
@@ -103,7 +143,7 @@ pub(crate) fn encode(features: &Features, model: &LiveModel, observed: Option<Da
                 row.warnings.extend(warning(feature, note, value, encoded));
             }
             Err(error) => {
-                violations.push(|| Violation::new(feature_path(&feature.name), value_reason(&error), &error.to_string()));
+                violations.push(|| Violation::new(given.path(&feature.name), value_reason(&error), &error.to_string()));
             }
         }
     }
@@ -182,14 +222,15 @@ fn band(band: Band) -> v1::Band {
 }
 
 /// Scores one encoded customer, with as many reasons as asked for.
-pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32) -> v1::Prediction {
+pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32, language: Language) -> v1::Prediction {
     let prediction = model.scorer.predict(&row.values);
     let Prediction { margin, probability, expected_value, limits, decline } = prediction;
     let explanation = (top_k_reasons > 0).then(|| model.scorer.explain(&row.values));
     let reasons = explanation.as_ref().map(|explanation| {
         let adds_something = |&feature_idx: &usize| explanation.contributions[feature_idx] != 0.0;
         let top = explanation.top(top_k_reasons as usize);
-        top.into_iter().filter(adds_something).map(|feature_idx| reason(model, &row.values, explanation, feature_idx)).collect()
+        let told = |feature_idx| reason(model, &row.values, explanation, feature_idx, language);
+        top.into_iter().filter(adds_something).map(told).collect()
     });
     v1::Prediction {
         model: Some(model_version(model.scorer.manifest())),
@@ -207,7 +248,7 @@ pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32) ->
 }
 
 /// Explains one encoded customer in full.
-pub(crate) fn explain(model: &LiveModel, row: EncodedRow, customer_id: String) -> v1::ExplainResponse {
+pub(crate) fn explain(model: &LiveModel, row: EncodedRow, customer_id: String, language: Language) -> v1::ExplainResponse {
     let prediction = model.scorer.predict(&row.values);
     let explanation = model.scorer.explain(&row.values);
     let order = explanation.top(explanation.contributions.len());
@@ -219,26 +260,10 @@ pub(crate) fn explain(model: &LiveModel, row: EncodedRow, customer_id: String) -
         // Of a hazard the contributions add up to another margin than the prediction's.
         margin: explanation.margin,
         base_margin: explanation.base_margin,
-        contributions: order.into_iter().map(|feature_idx| reason(model, &row.values, &explanation, feature_idx)).collect(),
+        contributions: order
+            .into_iter()
+            .map(|feature_idx| reason(model, &row.values, &explanation, feature_idx, language))
+            .collect(),
         warnings: row.warnings,
-    }
-}
-
-fn reason(model: &LiveModel, row: &[f64], explanation: &Explanation, feature_idx: usize) -> v1::Reason {
-    let feature = &model.scorer.schema().features[feature_idx];
-    let contribution = explanation.contributions[feature_idx];
-    let direction = if contribution > 0.0 {
-        v1::Direction::Raises
-    } else if contribution < 0.0 {
-        v1::Direction::Lowers
-    } else {
-        v1::Direction::Neutral
-    };
-    v1::Reason {
-        feature: feature.name.clone(),
-        value: feature.display(row[feature_idx]),
-        typical_value: feature.typical.map(|typical| feature.display(typical)),
-        contribution,
-        direction: direction.into(),
     }
 }

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use retain_core::{AddressError, ModelName};
 use retain_proto::v1;
 use retain_proto::v1::model_service_server::ModelService;
+use retain_score::RegistryError;
 use tonic::{Request, Response, Status};
 
 use crate::convert;
-use crate::models::{Models, ReloadError};
-use crate::status::CallError;
+use crate::models::{Models, ReloadError, SetAliasError};
+use crate::status::{CallError, Violation};
 use crate::text::chain;
 
-/// Answers `ListModels`, `GetModel` and `Reload`.
+/// Answers `ListModels`, `GetModel`, `Reload` and `SetAlias`.
 pub(crate) struct ModelDirectory {
     models: Arc<Models>,
 }
@@ -38,6 +40,32 @@ impl ModelService for ModelDirectory {
     async fn reload(&self, _: Request<v1::ReloadRequest>) -> Result<Response<v1::ReloadResponse>, Status> {
         let set = self.models.reload_unless_running().await.map_err(CallError::from)?;
         Ok(Response::new(convert::reload_response(&set)))
+    }
+
+    async fn set_alias(&self, request: Request<v1::SetAliasRequest>) -> Result<Response<v1::SetAliasResponse>, Status> {
+        let v1::SetAliasRequest { name, alias, version } = request.into_inner();
+        let invalid = |error: AddressError| CallError::from(Violation::new("name", "INVALID_MODEL_NAME", &error.to_string()));
+        let name = ModelName::new(&name).map_err(invalid)?;
+        let set = self.models.set_alias(name.clone(), alias, version).await.map_err(CallError::from)?;
+        let live = set.by_name.get(&name).and_then(|model| Some(convert::live_model(model, model.versions.get(&version)?)));
+        Ok(Response::new(v1::SetAliasResponse { live }))
+    }
+}
+
+impl From<SetAliasError> for CallError {
+    fn from(error: SetAliasError) -> Self {
+        let unknown = |field, reason, error: &RegistryError| Violation::new(field, reason, &format!("names none: {error}"));
+        match error {
+            SetAliasError::Version { .. } => Self::VersionRefused { description: chain(&error) },
+            SetAliasError::Reload(error) => error.into(),
+            SetAliasError::BrokeOff => Self::Internal,
+            SetAliasError::Registry(error) => match &error {
+                RegistryError::UnknownModel { .. } => Self::UnknownModel(unknown("name", "MODEL_NOT_FOUND", &error)),
+                RegistryError::UnknownVersion { .. } => Self::UnknownModel(unknown("version", "VERSION_NOT_FOUND", &error)),
+                RegistryError::UnknownAlias { .. } => unknown("alias", "UNKNOWN_ALIAS", &error).into(),
+                _ => Self::Registry { description: chain(&error) },
+            },
+        }
     }
 }
 

@@ -18,8 +18,8 @@ use crate::health::Health;
 use crate::status::{CallError, Violation, check_count};
 use crate::text::chain;
 
-use versions::aliases_file;
 pub(crate) use versions::{LiveModel, LiveVersions};
+use versions::{OpenError, aliases_file};
 
 /// Most models that one request may name.
 pub(crate) const MAX_ADDRESSES: usize = 100;
@@ -84,6 +84,23 @@ pub enum ReloadError {
     BrokeOff,
 }
 
+/// Why an alias was not set; everything stays as it was, but for [`SetAliasError::Reload`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetAliasError {
+    /// There is no such model, version or alias, or it cannot be read or written.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The version failed its checks.
+    #[error("`{name}/{version}` is refused")]
+    Version { name: ModelName, version: u32, source: OpenError },
+    /// The alias is set, and could not be taken up.
+    #[error("the alias is set and was not taken up")]
+    Reload(#[from] ReloadError),
+    /// The work itself failed; a mistake of ours.
+    #[error("the setting of the alias broke off")]
+    BrokeOff,
+}
+
 /// The live set and the registry it came from.
 #[derive(Debug)]
 pub(crate) struct Models {
@@ -130,6 +147,24 @@ impl Models {
     pub(crate) async fn reload(self: &Arc<Self>) -> Result<Arc<LiveSet>, ReloadError> {
         let models = self.clone();
         tokio::spawn(async move { models.reload_once().await }).await.unwrap_or(Err(ReloadError::BrokeOff))
+    }
+
+    /// Points an alias at a version that passes its checks, and reloads.
+    pub(crate) async fn set_alias(
+        self: &Arc<Self>,
+        name: ModelName,
+        alias: String,
+        version: u32,
+    ) -> Result<Arc<LiveSet>, SetAliasError> {
+        let registry = self.registry.clone();
+        let set = tokio::task::spawn_blocking(move || {
+            registry.resolve(&ModelAddress { name: name.clone(), selector: VersionSelector::Version(version) })?;
+            let refused = |source| SetAliasError::Version { name: name.clone(), version, source };
+            LiveModel::open(&registry, &name, version).map_err(refused)?;
+            Ok::<_, SetAliasError>(registry.set_alias(&name, &alias, version)?)
+        });
+        set.await.unwrap_or(Err(SetAliasError::BrokeOff))?;
+        Ok(self.reload().await?)
     }
 
     async fn reload_once(&self) -> Result<Arc<LiveSet>, ReloadError> {

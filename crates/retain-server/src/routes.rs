@@ -36,6 +36,8 @@ pub(crate) enum Admission {
     UntilAnswered(Arc<Semaphore>),
     /// So many, until their answers have been sent: these may be large.
     UntilSent(Arc<Semaphore>),
+    /// So many, as long as they stay open: streams.
+    WhileOpen(Arc<Semaphore>),
 }
 
 struct Route {
@@ -70,7 +72,9 @@ impl Admission {
     fn place(&self) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
         match self {
             Self::Free => Ok(None),
-            Self::UntilAnswered(places) | Self::UntilSent(places) => places.clone().try_acquire_owned().map(Some),
+            Self::UntilAnswered(places) | Self::UntilSent(places) | Self::WhileOpen(places) => {
+                places.clone().try_acquire_owned().map(Some)
+            }
         }
     }
 }
@@ -96,14 +100,20 @@ impl Service<http::Request<Body>> for Routes {
             return refuse(CallError::Unimplemented { description: "there is no such service".to_owned() }.into());
         };
         let Ok(place) = route.admission.place() else { return refuse(CallError::TooManyInFlight.into()) };
-        let (deadline, until_sent) = (self.deadline, matches!(route.admission, Admission::UntilSent(_)));
+        let deadline = self.deadline;
+        // How long an answer may keep its place; none: it gives it back when it begins.
+        let keeps = match route.admission {
+            Admission::Free | Admission::UntilAnswered(_) => None,
+            Admission::UntilSent(_) => Some(Some(deadline)),
+            Admission::WhileOpen(_) => Some(None),
+        };
         let answer = timeout(deadline, (route.call)(request));
         Box::pin(async move {
             let Ok(answer) = answer.await.unwrap_or_else(|_| Ok(Status::from(CallError::DeadlinePassed).into_http()));
             let answer = with_details(answer);
-            Ok(match place {
-                Some(place) if until_sent => keep_until_sent(answer, place, deadline),
-                _ => answer,
+            Ok(match place.zip(keeps) {
+                Some((place, longest)) => keep_until_sent(answer, place, longest),
+                None => answer,
             })
         })
     }

@@ -118,10 +118,10 @@ impl Server {
     /// server says `NOT_SERVING`.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { listener, local_addr, config, models } = self;
-        let routes = routes(&config, &models)?;
+        let stop = watch::Sender::new(false);
+        let routes = routes(&config, &models, &stop)?;
         tracing::info!(address = %local_addr, models = %config.models.display(), "listening");
 
-        let stop = watch::Sender::new(false);
         let stopped = || {
             let mut stop = stop.subscribe();
             // An error is a sender that is gone, which says the same.
@@ -170,19 +170,22 @@ fn transport() -> tonic::transport::Server {
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
 }
 
-fn routes(config: &Arc<Config>, models: &Arc<Models>) -> Result<Routes, ServerError> {
+fn routes(config: &Arc<Config>, models: &Arc<Models>, stop: &watch::Sender<bool>) -> Result<Routes, ServerError> {
     let places = |n_calls| Arc::new(Semaphore::new(n_calls));
     let calls = Admission::UntilAnswered(places(config.max_in_flight));
-    let batches = Admission::UntilSent(places(config.max_batches_in_flight));
+    let batches = places(config.max_batches_in_flight);
+    let streams = Admission::WhileOpen(places(config.max_streams));
     let descriptions = Admission::UntilSent(places(MAX_MODEL_CALLS));
-    let prediction = Arc::new(Prediction::new(models.clone(), config.clone()));
+    let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe()));
     // Batches may be larger than single requests, and wait for a room of their own.
     let batch = BatchCalls::new(prediction.clone(), config.max_batch_bytes);
     let single = PredictionServiceServer::from_arc(prediction).max_decoding_message_size(config.max_message_bytes);
     let directory = ModelServiceServer::new(ModelDirectory::new(models.clone())).max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let health = HealthServer::new(models.health().service()).max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let routes = Routes::new(Duration::from_secs(config.request_seconds))
-        .add(format!("/{}/PredictBatch", prediction_server::SERVICE_NAME), batches, batch)
+        .add(format!("/{}/PredictBatch", prediction_server::SERVICE_NAME), Admission::UntilSent(batches.clone()), batch)
+        .add(format!("/{}/WhatIf", prediction_server::SERVICE_NAME), Admission::UntilSent(batches), single.clone())
+        .add(format!("/{}/PredictStream", prediction_server::SERVICE_NAME), streams, single.clone())
         .add(format!("/{}/", prediction_server::SERVICE_NAME), calls, single)
         .add(format!("/{}/", model_server::SERVICE_NAME), descriptions, directory)
         .add(format!("/{}/", health_server::SERVICE_NAME), Admission::Free, health);

@@ -11,23 +11,28 @@ use prost_types::Timestamp;
 use retain_core::Day;
 use retain_proto::v1;
 use retain_proto::v1::prediction_service_server::PredictionService;
-use tokio::sync::Semaphore;
-use tonic::{Request, Response, Status};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::Config;
-use crate::convert::{self, Columns, Features};
+use crate::convert::{self, Columns, Features, Given, Language};
 use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
 use crate::status::{CallError, Violation, Violations, check_count, malformed};
+use crate::stream::{StreamAnswer, WAITING_ANSWERS, answer_stream};
 use crate::weigh::weigh_batch;
 
 /// Memory that a decoded batch may take for every byte that an encoded one may: 10,000 rows of 200 short texts take seven.
 const DECODED_PER_BYTE: usize = 8;
 
-/// Answers `Predict`, `PredictBatch` and `Explain`.
+/// Answers `Predict`, `PredictBatch`, `PredictStream`, `Explain` and `WhatIf`.
+#[derive(Clone)]
 pub(crate) struct Prediction {
     models: Arc<Models>,
     config: Arc<Config>,
     batch_workers: Arc<Semaphore>,
+    /// Becomes true when the server is told to stop.
+    stopping: watch::Receiver<bool>,
 }
 
 #[tonic::async_trait]
@@ -44,6 +49,23 @@ impl PredictionService for Prediction {
         Ok(Response::new(self.answer_batch(|| Ok(request.into_inner())).await?))
     }
 
+    type PredictStreamStream = ReceiverStream<StreamAnswer>;
+
+    async fn predict_stream(
+        &self,
+        request: Request<Streaming<v1::PredictRequest>>,
+    ) -> Result<Response<Self::PredictStreamStream>, Status> {
+        let (answers, receiver) = mpsc::channel(WAITING_ANSWERS);
+        tokio::spawn(answer_stream(self.clone(), request.into_inner(), answers, self.stopping.clone()));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn what_if(&self, request: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
+        let (set, config) = (self.models.live().clone(), self.config.clone());
+        let request = request.into_inner();
+        Ok(Response::new(self.work(move || what_if_response(&set, &config, request)).await?))
+    }
+
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
         Ok(Response::new(self.explanation(request.into_inner())?))
     }
@@ -51,21 +73,24 @@ impl PredictionService for Prediction {
 
 impl Prediction {
     /// Asks these models, within these limits.
-    pub(crate) fn new(models: Arc<Models>, config: Arc<Config>) -> Self {
+    pub(crate) fn new(models: Arc<Models>, config: Arc<Config>, stopping: watch::Receiver<bool>) -> Self {
         let n_workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { models, config, batch_workers: Arc::new(Semaphore::new(n_workers)) }
+        Self { models, config, batch_workers: Arc::new(Semaphore::new(n_workers)), stopping }
     }
 
-    fn answer(&self, request: v1::PredictRequest) -> Result<v1::PredictResponse, CallError> {
+    /// Answers one request.
+    pub(crate) fn answer(&self, request: v1::PredictRequest) -> Result<v1::PredictResponse, CallError> {
         let set = self.models.live();
         let models = set.select(&request.models)?;
         let mut violations = Violations::default();
         let observed = observed(&self.config, request.observed_at.as_ref(), &models, &mut violations);
-        self.check_features(&request.features, request.unknown_feature_policy, &models, &mut violations)?;
-        let rows: Vec<_> =
-            models.iter().map(|model| convert::encode(&request.features, model, observed, &mut violations)).collect();
+        let language = Language::of(request.language, &mut violations);
+        check_features(&request.features, request.unknown_feature_policy, &models, &self.config, &mut violations)?;
+        let given = Given::new(&request.features);
+        let rows: Vec<_> = models.iter().map(|model| convert::encode(&given, model, observed, &mut violations)).collect();
         violations.check()?;
-        let answers = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, request.top_k_reasons));
+        let answers = models.iter().zip(rows);
+        let answers = answers.map(|(model, row)| convert::predict(model, row, request.top_k_reasons, language));
         Ok(v1::PredictResponse { predictions: answers.collect(), customer_id: request.customer_id })
     }
 
@@ -74,10 +99,11 @@ impl Prediction {
         let model = set.select_one(&request.model)?;
         let mut violations = Violations::default();
         let observed = observed(&self.config, request.observed_at.as_ref(), &[model], &mut violations);
-        self.check_features(&request.features, request.unknown_feature_policy, &[model], &mut violations)?;
-        let row = convert::encode(&request.features, model, observed, &mut violations);
+        let language = Language::of(request.language, &mut violations);
+        check_features(&request.features, request.unknown_feature_policy, &[model], &self.config, &mut violations)?;
+        let row = convert::encode(&Given::new(&request.features), model, observed, &mut violations);
         violations.check()?;
-        Ok(convert::explain(model, row, request.customer_id))
+        Ok(convert::explain(model, row, request.customer_id, language))
     }
 
     /// Answers a batch that is still encoded; it is weighed and decoded where and when it is worked on.
@@ -90,34 +116,42 @@ impl Prediction {
         &self,
         read: impl FnOnce() -> Result<v1::PredictBatchRequest, CallError> + Send + 'static,
     ) -> Result<v1::PredictBatchResponse, CallError> {
+        let (config, models) = (self.config.clone(), self.models.clone());
+        self.work(move || batch_response(&models.live(), &config, read()?)).await
+    }
+
+    /// Does long work on a thread of its own, when one is free.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, CallError> {
         // The semaphore is never closed.
         let worker = self.batch_workers.clone().acquire_owned().await.map_err(|_| CallError::Internal)?;
-        let (config, set) = (self.config.clone(), self.models.live().clone());
-        let batch = tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(move || {
             // Held until the work is done, even when the caller has gone.
             let _worker = worker;
-            batch_response(&set, &config, read()?)
+            work()
         });
-        batch.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a batch broke off");
+        done.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a call broke off");
             Err(CallError::Internal)
         })
     }
+}
 
-    fn check_features(
-        &self,
-        features: &Features,
-        policy: i32,
-        models: &[&Arc<LiveModel>],
-        violations: &mut Violations,
-    ) -> Result<(), CallError> {
-        check_count("features", features.len(), self.config.max_features)?;
-        if convert::rejects_unknown(policy, violations) {
-            let names = features.keys().map(|name| (name.as_str(), 0));
-            convert::check_names(names, models, |name, _| convert::feature_path(name), violations);
-        }
-        Ok(())
+fn check_features(
+    features: &Features,
+    policy: i32,
+    models: &[&Arc<LiveModel>],
+    config: &Config,
+    violations: &mut Violations,
+) -> Result<(), CallError> {
+    check_count("features", features.len(), config.max_features)?;
+    if convert::rejects_unknown(policy, violations) {
+        let names = features.keys().map(|name| (name.as_str(), 0));
+        convert::check_names(names, models, |name, _| convert::feature_path(name), violations);
     }
+    Ok(())
 }
 
 /// The moment that dates are counted to; the clock is asked only where a model has dates.
@@ -142,6 +176,26 @@ fn decode_batch(message: Bytes, config: &Config) -> Result<v1::PredictBatchReque
         return Err(Violation::new("columns", "TOO_LARGE", &description).into());
     }
     v1::PredictBatchRequest::decode(message).map_err(|error| malformed(&error.to_string()))
+}
+
+fn what_if_response(set: &LiveSet, config: &Config, request: v1::WhatIfRequest) -> Result<v1::WhatIfResponse, CallError> {
+    let models = set.select(&request.models)?;
+    let mut violations = Violations::default();
+    let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
+    let language = Language::of(request.language, &mut violations);
+    check_features(&request.features, request.unknown_feature_policy, &models, config, &mut violations)?;
+    convert::check_changes(&request, models.len(), config)?;
+    if convert::rejects_unknown(request.unknown_feature_policy, &mut violations) {
+        let changes = request.changes.iter().enumerate();
+        let names = changes.flat_map(|(position, change)| change.features.keys().map(move |name| (name.as_str(), position)));
+        convert::check_names(names, &models, |name, position| convert::changed_path(position, name), &mut violations);
+    }
+    let rows = models.iter().map(|model| convert::encode_changes(&request, model, observed, &mut violations));
+    let rows: Vec<_> = rows.collect();
+    violations.check()?;
+    let comparisons = models.iter().zip(rows).map(|(model, (before, after))| convert::compare(model, before, after));
+    let (comparisons, note) = (comparisons.collect(), language.association_note().to_owned());
+    Ok(v1::WhatIfResponse { customer_id: request.customer_id, comparisons, note })
 }
 
 fn batch_response(

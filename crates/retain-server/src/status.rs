@@ -67,6 +67,15 @@ pub(crate) enum CallError {
     /// As many calls in flight as the server takes.
     #[error("too many calls in flight")]
     TooManyInFlight,
+    /// The server is about to stop.
+    #[error("the server is stopping")]
+    Stopping,
+    /// A version that an alias should point at did not pass its checks; everything stays as it was.
+    #[error("{description}")]
+    VersionRefused {
+        /// Which, and why.
+        description: String,
+    },
     /// The call took longer than the server lets any.
     #[error("the call took longer than the server allows")]
     DeadlinePassed,
@@ -197,6 +206,11 @@ impl From<CallError> for Status {
                 details.set_retry_info(Some(BUSY_RETRY));
                 (Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT")
             }
+            CallError::Stopping => {
+                details.set_retry_info(Some(LOAD_RETRY));
+                (Code::Unavailable, "STOPPING")
+            }
+            CallError::VersionRefused { .. } => (Code::FailedPrecondition, "VERSION_REFUSED"),
             CallError::DeadlinePassed => (Code::DeadlineExceeded, "DEADLINE_PASSED"),
             CallError::Unimplemented { .. } => (Code::Unimplemented, "UNIMPLEMENTED"),
             CallError::ReloadRunning => {

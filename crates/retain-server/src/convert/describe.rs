@@ -5,7 +5,7 @@ use retain_proto::v1;
 use retain_score::Manifest;
 
 use super::model_version;
-use crate::models::{LiveModel, LiveSet};
+use crate::models::{LiveModel, LiveSet, LiveVersions};
 
 /// Every published version, and those that are live although the registry has them no more.
 pub(crate) fn model_summaries(set: &LiveSet) -> Vec<v1::ModelSummary> {
@@ -38,18 +38,19 @@ pub(crate) fn model_summaries(set: &LiveSet) -> Vec<v1::ModelSummary> {
 
 /// What is live and what was refused.
 pub(crate) fn reload_response(set: &LiveSet) -> v1::ReloadResponse {
-    let live = set.by_name.values().flat_map(|model| {
-        model.versions.iter().map(|(&version, live)| v1::LiveModel {
-            model: Some(model_version(live.scorer.manifest())),
-            aliases: model.aliases_of(version),
-        })
-    });
+    let live = set.by_name.values().flat_map(|model| model.versions.values().map(|live| live_model(model, live)));
     let refused = set.report().refused.into_iter().map(|refusal| v1::RefusedModel {
         name: refusal.name,
         version: refusal.version,
         reason: refusal.reason,
     });
     v1::ReloadResponse { live: live.collect(), refused: refused.collect() }
+}
+
+/// A version that answers.
+pub(crate) fn live_model(versions: &LiveVersions, live: &LiveModel) -> v1::LiveModel {
+    let manifest = live.scorer.manifest();
+    v1::LiveModel { model: Some(model_version(manifest)), aliases: versions.aliases_of(manifest.version) }
 }
 
 /// All about one live version.

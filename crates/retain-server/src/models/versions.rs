@@ -47,7 +47,7 @@ struct AliasesGone {
 
 /// Why one version is refused.
 #[derive(Debug, thiserror::Error)]
-enum OpenError {
+pub(crate) enum OpenError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error(transparent)]
@@ -148,7 +148,7 @@ impl LiveVersions {
 }
 
 impl LiveModel {
-    fn open(registry: &Registry, name: &ModelName, version: u32) -> Result<Self, OpenError> {
+    pub(super) fn open(registry: &Registry, name: &ModelName, version: u32) -> Result<Self, OpenError> {
         let bundle = Bundle::read(&registry.path(name, version))?;
         let Manifest { name: found_name, version: found_version, .. } = &bundle.manifest;
         if (found_name, *found_version) != (name, version) {

@@ -7,4 +7,6 @@ mod errors; // every refusal, with its code and its field
 mod lifecycle; // health, reload, overload, shutdown
 mod models; // ModelService and reflection
 mod predict; // Predict and Explain
+mod stream; // PredictStream
 mod support; // bundles made in code, and a server over them
+mod what_if; // WhatIf, and reasons in words

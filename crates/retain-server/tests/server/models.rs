@@ -5,7 +5,7 @@ use retain_proto::v1;
 use tokio_stream::StreamExt;
 use tonic::Code;
 
-use crate::support::{TestServer, assert_refused, damage, publish, telco, wide};
+use crate::support::{TestServer, assert_refused, damage, publish, request, telco, usual, wide};
 
 #[tokio::test]
 async fn models_are_listed_with_their_state() {
@@ -93,4 +93,36 @@ async fn reflection_lists_the_services_in_both_versions() {
     let silent = TestServer::start_with(&[], |config| config.reflection = false).await;
     let mut client = tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(silent.channel.clone());
     assert_eq!(client.server_reflection_info(tokio_stream::empty()).await.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn an_alias_is_set_and_answers_at_once() {
+    let server = TestServer::start(&[telco(-0.4)]).await;
+    let second = server.registry.publish(&telco(0.5)).unwrap().version;
+    let third = server.registry.publish(&telco(0.9)).unwrap().version;
+    damage(&server.registry, "telco", third);
+    let set = async |name: &str, alias: &str, version| {
+        let request = v1::SetAliasRequest { name: name.into(), alias: alias.into(), version };
+        server.models().set_alias(request).await.map(tonic::Response::into_inner)
+    };
+    let champion = async || server.predict(request(&usual())).await.unwrap().predictions[0].model.clone().unwrap().version;
+
+    let live = set("telco", "champion", second).await.unwrap().live.unwrap();
+    assert_eq!((live.model.unwrap().version, live.aliases), (second, vec!["champion".to_owned()]));
+    assert_eq!(champion().await, second);
+
+    let refused = set("telco", "champion", third).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("model.bin"), "{}", refused.message());
+    assert_eq!(champion().await, second);
+    assert_eq!(server.registry.aliases(&ModelName::new("telco").unwrap()).unwrap()["champion"], second);
+
+    for (name, alias, version, code, field, reason) in [
+        ("telko", "champion", 1, Code::NotFound, "name", "MODEL_NOT_FOUND"),
+        ("telco", "champion", 9, Code::NotFound, "version", "VERSION_NOT_FOUND"),
+        ("telco", "champoin", 1, Code::InvalidArgument, "alias", "UNKNOWN_ALIAS"),
+        ("../telco", "champion", 1, Code::InvalidArgument, "name", "INVALID_MODEL_NAME"),
+    ] {
+        assert_refused(&set(name, alias, version).await.unwrap_err(), code, &[(field, reason)]);
+    }
 }
