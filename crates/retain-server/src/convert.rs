@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use prost_types::Timestamp;
 use retain_core::{Day, FeatureSpec, FeatureValue, TaskKind, ValueError, ValueNote, nearest};
 use retain_proto::v1;
-use retain_score::{Band, Manifest, Prediction};
+use retain_score::{Band, Manifest, Prediction, SurvivalCurve};
 
 use crate::models::LiveModel;
 use crate::status::{Violation, Violations};
@@ -221,9 +221,35 @@ fn band(band: Band) -> v1::Band {
     }
 }
 
-/// Scores one encoded customer, with as many reasons as asked for.
-pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32, language: Language) -> v1::Prediction {
-    let prediction = model.scorer.predict(&row.values);
+/// What a prediction shall tell beside itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) top_k_reasons: u32,
+    pub(crate) language: Language,
+    pub(crate) elapsed_days: f64,
+    pub(crate) with_curve: bool,
+}
+
+impl Wanted {
+    /// The prediction alone.
+    pub(crate) const NOTHING: Self = Self { top_k_reasons: 0, language: Language::English, elapsed_days: 0.0, with_curve: false };
+
+    pub(crate) fn of(request: &v1::PredictRequest, violations: &mut Violations) -> Self {
+        let elapsed_days = request.elapsed_days.unwrap_or(0.0);
+        if !(elapsed_days.is_finite() && elapsed_days >= 0.0) {
+            let description = format!("should be a number of days from 0 on, found {elapsed_days}");
+            violations.push(|| Violation::new("elapsed_days", "NOT_A_DURATION", &description));
+        }
+        let (top_k_reasons, with_curve) = (request.top_k_reasons, request.with_curve);
+        Self { top_k_reasons, language: Language::of(request.language, violations), elapsed_days, with_curve }
+    }
+}
+
+/// Scores one encoded customer.
+pub(crate) fn predict(model: &LiveModel, row: EncodedRow, wanted: Wanted) -> v1::Prediction {
+    let Wanted { top_k_reasons, language, elapsed_days, with_curve } = wanted;
+    let prediction = model.scorer.predict_after(&row.values, elapsed_days);
+    let curve = if with_curve { model.scorer.survival(&row.values, elapsed_days) } else { None };
     let Prediction { margin, probability, expected_value, limits, decline } = prediction;
     let explanation = (top_k_reasons > 0).then(|| model.scorer.explain(&row.values));
     let reasons = explanation.as_ref().map(|explanation| {
@@ -244,6 +270,19 @@ pub(crate) fn predict(model: &LiveModel, row: EncodedRow, top_k_reasons: u32, la
         low: limits.map(|(low, _)| low),
         high: limits.map(|(_, high)| high),
         decline_probability: decline,
+        curve: curve.map(|curve| survival_curve(model, &curve)),
+    }
+}
+
+fn survival_curve(model: &LiveModel, curve: &SurvivalCurve) -> v1::SurvivalCurve {
+    let shares = curve.left_by(f64::from(model.scorer.manifest().horizon_days));
+    let causes = model.scorer.predictor().causes().iter().zip(shares);
+    v1::SurvivalCurve {
+        days: curve.days.clone(),
+        survival: curve.survival.clone(),
+        median_days: curve.median_days(),
+        restricted_mean_days: curve.restricted_mean_days(),
+        causes: causes.map(|(cause, share)| v1::CauseShare { cause: cause.clone(), share }).collect(),
     }
 }
 

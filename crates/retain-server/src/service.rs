@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::Config;
-use crate::convert::{self, Columns, Features, Given, Language};
+use crate::convert::{self, Columns, Features, Given, Language, Wanted};
 use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
 use crate::status::{CallError, Violation, Violations, check_count, malformed};
 use crate::stream::{StreamAnswer, WAITING_ANSWERS, answer_stream};
@@ -84,13 +84,12 @@ impl Prediction {
         let models = set.select(&request.models)?;
         let mut violations = Violations::default();
         let observed = observed(&self.config, request.observed_at.as_ref(), &models, &mut violations);
-        let language = Language::of(request.language, &mut violations);
+        let wanted = Wanted::of(&request, &mut violations);
         check_features(&request.features, request.unknown_feature_policy, &models, &self.config, &mut violations)?;
         let given = Given::new(&request.features);
         let rows: Vec<_> = models.iter().map(|model| convert::encode(&given, model, observed, &mut violations)).collect();
         violations.check()?;
-        let answers = models.iter().zip(rows);
-        let answers = answers.map(|(model, row)| convert::predict(model, row, request.top_k_reasons, language));
+        let answers = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, wanted));
         Ok(v1::PredictResponse { predictions: answers.collect(), customer_id: request.customer_id })
     }
 

@@ -2,8 +2,7 @@
 
 use retain_proto::v1;
 
-use super::reasons::Language;
-use super::{EncodedRow, Given, encode, predict};
+use super::{EncodedRow, Given, Wanted, encode, predict};
 use crate::config::Config;
 use crate::models::LiveModel;
 use crate::status::{CallError, Violation, Violations, check_count};
@@ -56,10 +55,10 @@ pub(crate) fn encode_changes(
 pub(crate) fn compare(model: &LiveModel, before: EncodedRow, after: Vec<EncodedRow>) -> v1::Comparison {
     let row_before = before.values.clone();
     let explained_before = model.scorer.explain(&row_before);
-    let told_before = predict(model, before, 0, Language::English);
+    let told_before = predict(model, before, Wanted::NOTHING);
     let changed = |row: EncodedRow| {
         let (row_after, explained) = (row.values.clone(), model.scorer.explain(&row.values));
-        let prediction = predict(model, row, 0, Language::English);
+        let prediction = predict(model, row, Wanted::NOTHING);
         let difference = |feature: usize| explained.contributions[feature] - explained_before.contributions[feature];
         let mut order: Vec<usize> = (0..row_after.len()).filter(|&feature| difference(feature) != 0.0).collect();
         order.sort_by(|&a, &b| difference(b).abs().total_cmp(&difference(a).abs()).then(a.cmp(&b)));

@@ -6,7 +6,9 @@ use retain_proto::v1;
 use retain_proto::v1::feature_value::Value;
 use retain_score::{Bundle, Scorer};
 
-use crate::support::{TODAY, TestServer, gym, publish, request, telco, text, usual, values, wide};
+use tonic::Code;
+
+use crate::support::{TODAY, TestServer, assert_refused, gym, lease, publish, request, telco, text, usual, values, wide};
 
 fn scorer(bundle: &Bundle) -> Scorer {
     Scorer::new(bundle.manifest.clone(), bundle.schema.clone(), &bundle.model).unwrap()
@@ -162,4 +164,43 @@ async fn a_thousand_features_are_scored() {
     let row = encode(&scorer, (0..1_000).map(|value| FeatureValue::Number(f64::from(value))), TODAY);
     let found = server.predict_one(&features).await;
     assert_eq!(found.probability.to_bits(), scorer.predict(&row).probability.to_bits());
+}
+
+#[tokio::test]
+async fn a_survival_model_tells_its_curve_for_a_customer_of_today() {
+    let bundle = lease();
+    let (server, scorer) = (TestServer::start(&[bundle.clone(), telco(-0.4)]).await, scorer(&bundle));
+    let row = [3.0];
+    let ask = async |elapsed_days, with_curve| {
+        let request = v1::PredictRequest {
+            models: vec!["lease".into()],
+            elapsed_days,
+            with_curve,
+            ..request(&[("rooms", Value::Number(3.0))])
+        };
+        server.predict(request).await.map(|mut answer| answer.predictions.remove(0))
+    };
+    for elapsed in [0.0, 45.0] {
+        let found = ask((elapsed > 0.0).then_some(elapsed), true).await.unwrap();
+        let (curve, expected) = (found.curve.unwrap(), scorer.survival(&row, elapsed).unwrap());
+        assert_eq!((&curve.days, &curve.survival), (&expected.days, &expected.survival));
+        assert_eq!(curve.median_days, expected.median_days());
+        assert_eq!(curve.restricted_mean_days, expected.restricted_mean_days());
+        assert_eq!(found.probability.to_bits(), scorer.predict_after(&row, elapsed).probability.to_bits());
+        let names: Vec<&str> = curve.causes.iter().map(|cause| cause.cause.as_str()).collect();
+        assert_eq!(names, ["moved", "died"]);
+        let left: f64 = curve.causes.iter().map(|cause| cause.share).sum();
+        assert!((left - found.probability).abs() < 1e-12, "{left} {}", found.probability);
+    }
+    assert_ne!(ask(Some(45.0), false).await.unwrap().probability, ask(None, false).await.unwrap().probability);
+    assert_eq!(ask(None, false).await.unwrap().curve, None);
+    for wrong in [-1.0, f64::NAN, f64::INFINITY] {
+        let refused = ask(Some(wrong), true).await.unwrap_err();
+        assert_refused(&refused, Code::InvalidArgument, &[("elapsed_days", "NOT_A_DURATION")]);
+    }
+    // Other models have no curve, and do not count days.
+    let other =
+        v1::PredictRequest { models: vec!["telco".into()], elapsed_days: Some(45.0), with_curve: true, ..request(&usual()) };
+    let found = server.predict(other).await.unwrap().predictions.remove(0);
+    assert_eq!(found, v1::Prediction { curve: None, ..found.clone() });
 }

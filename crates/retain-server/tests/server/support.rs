@@ -11,8 +11,8 @@ use retain_proto::v1::feature_value::Value;
 use retain_proto::v1::model_service_client::ModelServiceClient;
 use retain_proto::v1::prediction_service_client::PredictionServiceClient;
 use retain_score::{
-    Bands, Bundle, Calibrator, CheckRow, CheckRows, CheckValue, Head, Manifest, MarginModel, Model, Node, NodeKind, Registry,
-    Scorer, Shape, Term, Test, Tree,
+    Bands, Bundle, Calibrator, Cause, CheckRow, CheckRows, CheckValue, HazardModel, Head, Manifest, MarginModel, Model, Node,
+    NodeKind, Registry, Scorer, Shape, Term, Test, Tree,
 };
 use retain_server::{Config, RunningServer, Server};
 use tonic::transport::Channel;
@@ -198,10 +198,27 @@ fn paperless_and_new() -> Tree {
     Tree { nodes: nodes.map(|(cover, kind)| Node { cover, kind }).to_vec() }
 }
 
+/// `lease`: a survival model of `rooms` with two ways of leaving, over three periods of 30 days; its horizon is 30 days.
+pub(crate) fn lease() -> Bundle {
+    let cause = |name: &str, feature_idx, linear| {
+        let terms = vec![Term { feature_idx, shape: number(linear), mean: 0.0 }];
+        let margin = MarginModel { intercept: -1.5, terms, trees: Vec::new() };
+        Cause { name: name.to_owned(), hazard: Head { margin, calibrator: Calibrator::Identity } }
+    };
+    // The second one grows from period to period: the number behind the features.
+    let causes = vec![cause("moved", 0, 0.4), cause("died", 1, 6.0)];
+    let model = Model::Hazard(HazardModel { period_ends: vec![30.0, 60.0, 90.0], horizon_days: 30.0, causes });
+    bundle_of(TaskKind::Survival, "lease", vec![FeatureSpec::new("rooms", ColumnKind::Number)], model)
+}
+
 fn bundle(name: &str, features: Vec<FeatureSpec>, margin: MarginModel) -> Bundle {
-    let schema = FeatureSchema::new(features, Some("id".into()), "churned".into(), "yes".into(), None).unwrap();
     let model = Model::Event(Head { margin, calibrator: Calibrator::Sigmoid { slope: 0.9, intercept: -0.1 } });
-    let manifest = manifest(name);
+    bundle_of(TaskKind::Churn, name, features, model)
+}
+
+fn bundle_of(kind: TaskKind, name: &str, features: Vec<FeatureSpec>, model: Model) -> Bundle {
+    let schema = FeatureSchema::new(features, Some("id".into()), "churned".into(), "yes".into(), None).unwrap();
+    let manifest = Manifest { kind, ..manifest(name) };
     let scorer = Scorer::new(manifest.clone(), schema.clone(), &model).unwrap();
     let features = schema.features.iter().filter(|feature| feature.kind == ColumnKind::Number);
     let features = features.map(|feature| (feature.name.clone(), CheckValue::Number(7.0))).collect();
