@@ -17,7 +17,7 @@ use crate::models::LiveModel;
 use crate::status::{Violation, Violations};
 use crate::text::printable;
 
-pub(crate) use columns::{Columns, score_batch};
+pub(crate) use columns::{Columns, Place, score_batch};
 pub(crate) use describe::{live_model, model_description, model_summaries, reload_response};
 pub(crate) use reasons::{Language, reason};
 pub(crate) use what_if::{check_changes, compare, encode_changes};

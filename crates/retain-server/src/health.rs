@@ -1,5 +1,6 @@
 //! `grpc.health.v1.Health`: `SERVING` once models are loaded and warm, `NOT_SERVING` before and from the first sign of a shutdown.
 
+use retain_proto::inference::grpc_inference_service_server as inference;
 use retain_proto::v1::{model_service_server as model, prediction_service_server as prediction};
 use tokio::sync::Mutex;
 use tonic_health::ServingStatus;
@@ -7,7 +8,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 /// The name that stands for the whole server.
 const WHOLE_SERVER: &str = "";
-const SERVICES: [&str; 3] = [WHOLE_SERVER, prediction::SERVICE_NAME, model::SERVICE_NAME];
+const SERVICES: [&str; 4] = [WHOLE_SERVER, prediction::SERVICE_NAME, inference::SERVICE_NAME, model::SERVICE_NAME];
 
 /// What the server says of its health.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ impl Health {
         let status = if predicting { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.reporter.set_service_status(model::SERVICE_NAME, ServingStatus::Serving).await;
         self.reporter.set_service_status(prediction::SERVICE_NAME, status).await;
+        self.reporter.set_service_status(inference::SERVICE_NAME, status).await;
         self.reporter.set_service_status(WHOLE_SERVER, status).await;
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retain_proto::FILE_DESCRIPTOR_SET;
+use retain_proto::inference::grpc_inference_service_server::{self as inference_server, GrpcInferenceServiceServer};
 use retain_proto::v1::model_service_server::{self as model_server, ModelServiceServer};
 use retain_proto::v1::prediction_service_server::{self as prediction_server, PredictionServiceServer};
 use retain_score::Registry;
@@ -20,6 +21,7 @@ use crate::health::Health;
 use crate::incoming;
 use crate::model_service::ModelDirectory;
 use crate::models::{LoadReport, Models, ReloadError};
+use crate::open_inference::OpenInference;
 use crate::routes::{Admission, Routes};
 use crate::service::Prediction;
 
@@ -172,13 +174,15 @@ fn transport() -> tonic::transport::Server {
 
 fn routes(config: &Arc<Config>, models: &Arc<Models>, stop: &watch::Sender<bool>) -> Result<Routes, ServerError> {
     let places = |n_calls| Arc::new(Semaphore::new(n_calls));
-    let calls = Admission::UntilAnswered(places(config.max_in_flight));
+    let calls = places(config.max_in_flight);
     let batches = places(config.max_batches_in_flight);
     let streams = Admission::WhileOpen(places(config.max_streams));
     let descriptions = Admission::UntilSent(places(MAX_MODEL_CALLS));
     let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe()));
     // Batches may be larger than single requests, and wait for a room of their own.
     let batch = BatchCalls::new(prediction.clone(), config.max_batch_bytes);
+    let inference = GrpcInferenceServiceServer::new(OpenInference::new(prediction.clone()));
+    let inference = inference.max_decoding_message_size(config.max_message_bytes);
     let single = PredictionServiceServer::from_arc(prediction).max_decoding_message_size(config.max_message_bytes);
     let directory = ModelServiceServer::new(ModelDirectory::new(models.clone())).max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let health = HealthServer::new(models.health().service()).max_decoding_message_size(SMALL_MESSAGE_BYTES);
@@ -186,7 +190,8 @@ fn routes(config: &Arc<Config>, models: &Arc<Models>, stop: &watch::Sender<bool>
         .add(format!("/{}/PredictBatch", prediction_server::SERVICE_NAME), Admission::UntilSent(batches.clone()), batch)
         .add(format!("/{}/WhatIf", prediction_server::SERVICE_NAME), Admission::UntilSent(batches), single.clone())
         .add(format!("/{}/PredictStream", prediction_server::SERVICE_NAME), streams, single.clone())
-        .add(format!("/{}/", prediction_server::SERVICE_NAME), calls, single)
+        .add(format!("/{}/", prediction_server::SERVICE_NAME), Admission::UntilAnswered(calls.clone()), single)
+        .add(format!("/{}/", inference_server::SERVICE_NAME), Admission::UntilAnswered(calls), inference)
         .add(format!("/{}/", model_server::SERVICE_NAME), descriptions, directory)
         .add(format!("/{}/", health_server::SERVICE_NAME), Admission::Free, health);
     if config.reflection { with_reflection(routes) } else { Ok(routes) }

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::Config;
-use crate::convert::{self, Columns, Features, Given, Language, Wanted};
+use crate::convert::{self, Columns, Features, Given, Language, Place, Wanted};
 use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
 use crate::status::{CallError, Violation, Violations, check_count, malformed};
 use crate::stream::{StreamAnswer, WAITING_ANSWERS, answer_stream};
@@ -78,6 +78,14 @@ impl Prediction {
         Self { models, config, batch_workers: Arc::new(Semaphore::new(n_workers)), stopping }
     }
 
+    pub(crate) fn models(&self) -> &Arc<Models> {
+        &self.models
+    }
+
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
     /// Answers one request.
     pub(crate) fn answer(&self, request: v1::PredictRequest) -> Result<v1::PredictResponse, CallError> {
         let set = self.models.live();
@@ -120,7 +128,7 @@ impl Prediction {
     }
 
     /// Does long work on a thread of its own, when one is free.
-    async fn work<T: Send + 'static>(
+    pub(crate) async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, CallError> {
@@ -154,7 +162,12 @@ fn check_features(
 }
 
 /// The moment that dates are counted to; the clock is asked only where a model has dates.
-fn observed(config: &Config, given: Option<&Timestamp>, models: &[&Arc<LiveModel>], violations: &mut Violations) -> Option<Day> {
+pub(crate) fn observed(
+    config: &Config,
+    given: Option<&Timestamp>,
+    models: &[&Arc<LiveModel>],
+    violations: &mut Violations,
+) -> Option<Day> {
     let now = || models.iter().any(|model| model.has_dates).then(|| (config.now)());
     if given.is_some() { convert::observed_at(given, violations).or_else(now) } else { now() }
 }
@@ -205,7 +218,7 @@ fn batch_response(
     let models = set.select(&request.models)?;
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
-    let columns = Columns::take(&mut request, &models, config, &mut violations)?;
+    let columns = Columns::take(&mut request, &models, Place::Columns, config, &mut violations)?;
     violations.check()?;
-    Ok(convert::score_batch(&columns, &models, observed))
+    Ok(convert::score_batch(&columns, &models, observed).into())
 }

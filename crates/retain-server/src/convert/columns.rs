@@ -11,15 +11,30 @@ use super::{QUOTED_CHARS, band, check_names, model_version, rejects_unknown, val
 use crate::config::Config;
 use crate::models::LiveModel;
 use crate::status::{CallError, Violation, Violations, check_count};
-use crate::text::{DESCRIPTION_CHARS, printable};
+use crate::text::printable;
 
 /// Rows that are encoded before they are scored: enough to keep the scorer busy, few enough to stay in the cache.
 const BLOCK_ROWS: usize = 256;
 
+/// Where a request has its columns, to name what is wrong with them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// `columns` of a batch.
+    Columns,
+    /// `inputs`, one tensor each.
+    Inputs,
+    /// One tensor of `inputs`, which has the columns row after row.
+    Matrix {
+        /// Elements of a row.
+        n_columns: usize,
+    },
+}
+
 /// The columns of a request, checked: each has a name that stands once and as many values as there are rows.
 pub(crate) struct Columns {
     n_rows: usize,
-    columns: Vec<Column>,
+    place: Place,
+    list: Vec<Column>,
 }
 
 struct Column {
@@ -53,6 +68,7 @@ impl Columns {
     pub(crate) fn take(
         request: &mut v1::PredictBatchRequest,
         models: &[&Arc<LiveModel>],
+        place: Place,
         config: &Config,
         violations: &mut Violations,
     ) -> Result<Self, CallError> {
@@ -61,17 +77,17 @@ impl Columns {
         check_count("columns", columns.len(), config.max_features)?;
         if rejects_unknown(request.unknown_feature_policy, violations) {
             let names = columns.iter().enumerate().map(|(position, column)| (column.name.as_str(), position));
-            check_names(names, models, |_, position| format!("columns[{position}].name"), violations);
+            check_names(names, models, |_, position| place.of(position, "name"), violations);
         }
-        check_duplicates(&columns, violations);
+        check_duplicates(&columns, place, violations);
         let check = |(position, column)| Column::check(position, column, n_rows, violations);
-        Ok(Self { n_rows, columns: columns.into_iter().enumerate().map(check).collect() })
+        Ok(Self { n_rows, place, list: columns.into_iter().enumerate().map(check).collect() })
     }
 
     /// The features of a model that have a column, in the model's order.
     fn plan(&self, model: &LiveModel) -> Vec<Planned> {
         let schema = model.scorer.schema();
-        let found = self.columns.iter().enumerate().filter(|(_, column)| column.values.is_some());
+        let found = self.list.iter().enumerate().filter(|(_, column)| column.values.is_some());
         let planned = |(position, column): (usize, &Column)| {
             Some(Planned { feature_idx: schema.feature_idx(&column.name)?, position, notes: Notes::default() })
         };
@@ -88,14 +104,11 @@ impl Columns {
         observed: Option<Day>,
         plan: &mut [Planned],
         row: &mut [f64],
-    ) -> Result<(), v1::RowError> {
+    ) -> Result<(), Violation> {
         for Planned { feature_idx, position, notes } in plan {
-            let value = self.columns[*position].value(row_idx);
-            let (encoded, note) = features[*feature_idx].encode(value, observed).map_err(|error| v1::RowError {
-                row: row_idx as u32,
-                field: format!("columns[{position}].values[{row_idx}]"),
-                reason: value_reason(&error).to_owned(),
-                description: printable(&error.to_string(), DESCRIPTION_CHARS),
+            let value = self.list[*position].value(row_idx);
+            let (encoded, note) = features[*feature_idx].encode(value, observed).map_err(|error| {
+                Violation::new(self.place.of_value(*position, row_idx), value_reason(&error), &error.to_string())
             })?;
             row[*feature_idx] = encoded;
             notes.add(note, row_idx);
@@ -104,7 +117,7 @@ impl Columns {
     }
 }
 
-fn check_duplicates(columns: &[v1::FeatureColumn], violations: &mut Violations) {
+fn check_duplicates(columns: &[v1::FeatureColumn], place: Place, violations: &mut Violations) {
     let mut order: Vec<usize> = (0..columns.len()).collect();
     order.sort_by(|&a, &b| columns[a].name.cmp(&columns[b].name).then(a.cmp(&b)));
     for pair in order.windows(2) {
@@ -113,11 +126,33 @@ fn check_duplicates(columns: &[v1::FeatureColumn], violations: &mut Violations) 
             violations.push(|| {
                 let name = printable(&columns[again].name, QUOTED_CHARS);
                 Violation::new(
-                    format!("columns[{again}].name"),
+                    place.of(again, "name"),
                     "DUPLICATE_COLUMN",
-                    &format!("`{name}` is the name of columns[{first}] too"),
+                    &format!("`{name}` is the name of {} too", place.column(first)),
                 )
             });
+        }
+    }
+}
+
+impl Place {
+    fn column(self, position: usize) -> String {
+        match self {
+            Self::Columns => format!("columns[{position}]"),
+            Self::Inputs => format!("inputs[{position}]"),
+            Self::Matrix { .. } => "inputs[0]".to_owned(),
+        }
+    }
+
+    fn of(self, position: usize, what: &str) -> String {
+        format!("{}.{what}", self.column(position))
+    }
+
+    fn of_value(self, position: usize, row: usize) -> String {
+        match self {
+            Self::Columns => self.of(position, &format!("values[{row}]")),
+            Self::Inputs => self.of(position, &format!("contents[{row}]")),
+            Self::Matrix { n_columns } => self.of(position, &format!("contents[{}]", row * n_columns + position)),
         }
     }
 }
@@ -171,22 +206,40 @@ impl Notes {
     }
 }
 
+/// The answers for a batch.
+pub(crate) struct ScoredBatch {
+    /// What is wrong with each row, the first thing found; none where it was scored.
+    pub(crate) errors: Vec<Option<Violation>>,
+    /// One per model.
+    pub(crate) predictions: Vec<v1::BatchPrediction>,
+}
+
 /// Scores every row by every model. A row that one model cannot read is refused for all, and told once.
-pub(crate) fn score_batch(columns: &Columns, models: &[&Arc<LiveModel>], observed: Option<Day>) -> v1::PredictBatchResponse {
-    let mut errors: Vec<Option<v1::RowError>> = vec![None; columns.n_rows];
+pub(crate) fn score_batch(columns: &Columns, models: &[&Arc<LiveModel>], observed: Option<Day>) -> ScoredBatch {
+    let mut errors: Vec<Option<Violation>> = vec![None; columns.n_rows];
     let scored: Vec<_> = models.iter().map(|model| score_model(columns, model, observed, &mut errors)).collect();
-    let status = |error: &Option<v1::RowError>| if error.is_some() { v1::RowStatus::Invalid } else { v1::RowStatus::Ok };
-    let row_statuses = errors.iter().map(|error| status(error).into()).collect();
     let answers = models.iter().zip(scored);
     let predictions = answers.map(|(model, (predictions, plan))| batch_prediction(model, &predictions, plan, &errors)).collect();
-    v1::PredictBatchResponse { row_statuses, row_errors: errors.into_iter().flatten().collect(), predictions }
+    ScoredBatch { errors, predictions }
+}
+
+impl From<ScoredBatch> for v1::PredictBatchResponse {
+    fn from(ScoredBatch { errors, predictions }: ScoredBatch) -> Self {
+        let status = |error: &Option<Violation>| if error.is_some() { v1::RowStatus::Invalid } else { v1::RowStatus::Ok };
+        let row_statuses = errors.iter().map(|error| status(error).into()).collect();
+        let row_error = |(row, error): (u32, Option<Violation>)| {
+            let Violation { field, reason, description } = error?;
+            Some(v1::RowError { row, field, reason: reason.to_owned(), description })
+        };
+        Self { row_statuses, row_errors: (0..).zip(errors).filter_map(row_error).collect(), predictions }
+    }
 }
 
 fn score_model(
     columns: &Columns,
     model: &LiveModel,
     observed: Option<Day>,
-    errors: &mut [Option<v1::RowError>],
+    errors: &mut [Option<Violation>],
 ) -> (Vec<Prediction>, Vec<Planned>) {
     let features = &model.scorer.schema().features;
     let mut plan = columns.plan(model);
@@ -210,7 +263,7 @@ fn batch_prediction(
     model: &LiveModel,
     predictions: &[Prediction],
     plan: Vec<Planned>,
-    errors: &[Option<v1::RowError>],
+    errors: &[Option<Violation>],
 ) -> v1::BatchPrediction {
     let mut answer = v1::BatchPrediction {
         model: Some(model_version(model.scorer.manifest())),
@@ -235,7 +288,7 @@ fn batch_prediction(
     answer
 }
 
-fn batch_warnings(features: &[FeatureSpec], plan: Vec<Planned>, errors: &[Option<v1::RowError>]) -> Vec<v1::BatchWarning> {
+fn batch_warnings(features: &[FeatureSpec], plan: Vec<Planned>, errors: &[Option<Violation>]) -> Vec<v1::BatchWarning> {
     let n_scored = errors.iter().filter(|error| error.is_none()).count();
     let mut warnings = Vec::new();
     if n_scored == 0 {

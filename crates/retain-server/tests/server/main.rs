@@ -6,6 +6,7 @@ mod batch; // PredictBatch
 mod errors; // every refusal, with its code and its field
 mod lifecycle; // health, reload, overload, shutdown
 mod models; // ModelService and reflection
+mod open_inference; // the Open Inference Protocol
 mod predict; // Predict and Explain
 mod stream; // PredictStream
 mod support; // bundles made in code, and a server over them
