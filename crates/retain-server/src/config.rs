@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use retain_core::{Day, nearest};
 use serde::Deserialize;
 
+use crate::api_keys::{ApiKey, check_keys};
+
 /// The settings of one server. Start from [`Config::new`] or [`Config::parse`].
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -39,6 +41,10 @@ pub struct Config {
     pub drain_seconds: u64,
     /// Whether the server describes its API to tools such as `grpcurl`. Default true.
     pub reflection: bool,
+    /// Who may call; without any key, everybody who can connect may.
+    pub api_keys: Vec<ApiKey>,
+    /// Whether the server may listen beyond loopback without a key. Default false.
+    pub allow_unprotected: bool,
     /// What day it is, for requests that do not say when their features were known.
     pub now: fn() -> Day,
 }
@@ -80,7 +86,7 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "listen",
     "models",
     "max_message_bytes",
@@ -94,6 +100,8 @@ const KEYS: [&str; 13] = [
     "request_seconds",
     "drain_seconds",
     "reflection",
+    "api_keys",
+    "allow_unprotected",
 ];
 
 /// `server.toml` as written: every key may be left out.
@@ -112,6 +120,9 @@ struct File {
     request_seconds: Option<u64>,
     drain_seconds: Option<u64>,
     reflection: Option<bool>,
+    #[serde(default)]
+    api_keys: Vec<ApiKey>,
+    allow_unprotected: Option<bool>,
 }
 
 impl Config {
@@ -131,6 +142,8 @@ impl Config {
             request_seconds: 30,
             drain_seconds: 20,
             reflection: true,
+            api_keys: Vec::new(),
+            allow_unprotected: false,
             now,
         }
     }
@@ -176,6 +189,9 @@ impl Config {
             self.drain_seconds = duration("drain_seconds", seconds, 0)?;
         }
         self.reflection = file.reflection.unwrap_or(self.reflection);
+        check_keys(&file.api_keys)?;
+        self.api_keys = file.api_keys;
+        self.allow_unprotected = file.allow_unprotected.unwrap_or(self.allow_unprotected);
         Ok(self)
     }
 }
@@ -200,6 +216,7 @@ fn duration(key: &'static str, seconds: u64, least: u64) -> Result<u64, ConfigEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api_keys::Scope;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(text, || Day::from_days(0.0))
@@ -226,6 +243,20 @@ mod tests {
     }
 
     #[test]
+    fn api_keys_are_read_with_their_scopes() {
+        let hash = retain_score::sha256(b"s3cret");
+        let text = format!(
+            "allow_unprotected = true\n[[api_keys]]\nname = \"shop\"\nsha256 = \"{hash}\"\n\
+            [[api_keys]]\nname = \"ops\"\nsha256 = \"{}\"\nscopes = [\"predict\", \"admin\"]",
+            hash.replace('a', "b")
+        );
+        let config = parse(&text).unwrap();
+        let scopes: Vec<_> = config.api_keys.iter().map(|key| key.scopes.as_slice()).collect();
+        assert_eq!(scopes, [&[Scope::Predict][..], &[Scope::Predict, Scope::Admin]]);
+        assert!(config.allow_unprotected);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_the_nearest() {
         assert_eq!(
             parse("drain_second = 3").unwrap_err().to_string(),
@@ -245,6 +276,11 @@ mod tests {
             "drain_seconds = 1000000",
             "request_seconds = 0",
             "reflection = \"yes\"",
+            "allow_unprotected = 1",
+            "api_keys = \"s3cret\"",
+            "[[api_keys]]\nname = \"shop\"",
+            "[[api_keys]]\nname = \"shop\"\nsha256 = \"12\"",
+            "[[api_keys]]\nname = \"shop\"\nkey = \"s3cret\"",
             "listen = ",
         ] {
             assert!(parse(text).is_err(), "{text}");

@@ -1,7 +1,7 @@
 //! Answers gRPC: convert, call, convert back.
 //!
 //! [`Server::bind`] takes a [`Config`] and a place on the network, [`Server::serve`] answers until it is told to stop. Between
-//! them a request goes `routes` (admission) → `service` or `model_service` (one call) → `convert` (wire to domain and back) →
+//! them a request goes `routes` (`api_keys`, admission) → `service` or `model_service` (one call) → `convert` (wire to domain and back) →
 //! [`retain_score::Scorer`]; `PredictBatch` goes through `batch` and `weigh`, because it may be large, `PredictStream` through `stream`; `open_inference` and `tensors` say the same in the Open Inference Protocol; `models` holds the live set and swaps it, `status` is the only map from errors to gRPC codes.
 //!
 //! The clock enters through [`Config::now`]; signals are the binary's, which may hand them over with
@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
 
 mod answers;
+mod api_keys;
 mod batch;
 mod config;
 mod convert;
@@ -27,6 +28,7 @@ mod tensors;
 mod text;
 mod weigh;
 
+pub use api_keys::{ApiKey, Scope};
 pub use config::{Config, ConfigError};
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
 pub use server::{RunningServer, Server, ServerError, ServerHandle};

@@ -16,6 +16,8 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 
 use crate::answers::keep_until_sent;
+use crate::api_keys::{Access, authorize};
+use crate::config::Config;
 use crate::status::{CallError, explain_refusal};
 
 type Answer = BoxFuture<http::Response<Body>, Infallible>;
@@ -23,12 +25,15 @@ type Answer = BoxFuture<http::Response<Body>, Infallible>;
 /// All services of the server.
 #[derive(Clone)]
 pub(crate) struct Routes {
-    routes: Arc<Vec<Route>>,
+    list: Arc<Vec<Route>>,
     /// Longest that a call may take until its answer begins, the reading of its request included.
     deadline: Duration,
+    /// Who may call.
+    config: Arc<Config>,
 }
 
 /// How many calls a route takes at once, and until when a call counts.
+#[derive(Clone)]
 pub(crate) enum Admission {
     /// As many as come.
     Free,
@@ -43,25 +48,26 @@ pub(crate) enum Admission {
 struct Route {
     /// `/retain.v1.ModelService/` for all methods of a service, without a slash at the end for one method alone.
     path: String,
+    access: Access,
     admission: Admission,
     call: Box<dyn Fn(http::Request<Body>) -> Answer + Send + Sync>,
 }
 
 impl Routes {
     /// No services yet.
-    pub(crate) fn new(deadline: Duration) -> Self {
-        Self { routes: Arc::default(), deadline }
+    pub(crate) fn new(deadline: Duration, config: Arc<Config>) -> Self {
+        Self { list: Arc::default(), deadline, config }
     }
 
     /// Adds a service for a path, or for all paths below one that ends with a slash; of several that fit, the first one added answers.
-    pub(crate) fn add<S>(mut self, path: String, admission: Admission, service: S) -> Self
+    pub(crate) fn add<S>(mut self, path: String, access: Access, admission: Admission, service: S) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future = Answer>,
         S: Clone + Send + Sync + 'static,
     {
         let call = Box::new(move |request| service.clone().call(request));
-        if let Some(routes) = Arc::get_mut(&mut self.routes) {
-            routes.push(Route { path, admission, call });
+        if let Some(routes) = Arc::get_mut(&mut self.list) {
+            routes.push(Route { path, access, admission, call });
         }
         self
     }
@@ -96,9 +102,13 @@ impl Service<http::Request<Body>> for Routes {
 
     fn call(&mut self, request: http::Request<Body>) -> Answer {
         let path = request.uri().path();
-        let Some(route) = self.routes.iter().find(|route| route.fits(path)) else {
+        let Some(route) = self.list.iter().find(|route| route.fits(path)) else {
             return refuse(CallError::Unimplemented { description: "there is no such service".to_owned() }.into());
         };
+        // Before anything is counted or read: who may not call takes no one's place.
+        if let Err(error) = authorize(&self.config.api_keys, route.access, request.headers()) {
+            return refuse(error.into());
+        }
         let Ok(place) = route.admission.place() else { return refuse(CallError::TooManyInFlight.into()) };
         let deadline = self.deadline;
         // How long an answer may keep its place; none: it gives it back when it begins.

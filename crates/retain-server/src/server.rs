@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic_health::pb::health_server::{self, HealthServer};
 
+use crate::api_keys::{Access, Scope};
 use crate::batch::BatchCalls;
 use crate::config::Config;
 use crate::health::Health;
@@ -76,6 +77,12 @@ pub enum ServerError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Anybody on the network could call.
+    #[error("`{address}` can be reached from elsewhere, and the server has no API key")]
+    Unprotected {
+        /// The address.
+        address: SocketAddr,
+    },
     /// The API does not describe itself; a mistake of ours.
     #[error("cannot set up reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -91,8 +98,12 @@ impl Server {
     /// Takes the address that `config` names. Models are read later, by [`Server::serve`].
     ///
     /// # Errors
-    /// [`ServerError::Bind`] when the address is taken or not ours.
+    /// [`ServerError::Bind`] when the address is taken or not ours, [`ServerError::Unprotected`] when it is not loopback and there are no
+    /// API keys.
     pub async fn bind(config: Config) -> Result<Self, ServerError> {
+        if !config.listen.ip().is_loopback() && config.api_keys.is_empty() && !config.allow_unprotected {
+            return Err(ServerError::Unprotected { address: config.listen });
+        }
         let bind = |source| ServerError::Bind { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(bind)?;
         let local_addr = listener.local_addr().map_err(bind)?;
@@ -186,14 +197,18 @@ fn routes(config: &Arc<Config>, models: &Arc<Models>, stop: &watch::Sender<bool>
     let single = PredictionServiceServer::from_arc(prediction).max_decoding_message_size(config.max_message_bytes);
     let directory = ModelServiceServer::new(ModelDirectory::new(models.clone())).max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let health = HealthServer::new(models.health().service()).max_decoding_message_size(SMALL_MESSAGE_BYTES);
-    let routes = Routes::new(Duration::from_secs(config.request_seconds))
-        .add(format!("/{}/PredictBatch", prediction_server::SERVICE_NAME), Admission::UntilSent(batches.clone()), batch)
-        .add(format!("/{}/WhatIf", prediction_server::SERVICE_NAME), Admission::UntilSent(batches), single.clone())
-        .add(format!("/{}/PredictStream", prediction_server::SERVICE_NAME), streams, single.clone())
-        .add(format!("/{}/", prediction_server::SERVICE_NAME), Admission::UntilAnswered(calls.clone()), single)
-        .add(format!("/{}/", inference_server::SERVICE_NAME), Admission::UntilAnswered(calls), inference)
-        .add(format!("/{}/", model_server::SERVICE_NAME), descriptions, directory)
-        .add(format!("/{}/", health_server::SERVICE_NAME), Admission::Free, health);
+    let (predict, admin) = (Access::Scope(Scope::Predict), Access::Scope(Scope::Admin));
+    let method = |service: &str, name: &str| format!("/{service}/{name}");
+    let routes = Routes::new(Duration::from_secs(config.request_seconds), config.clone())
+        .add(method(prediction_server::SERVICE_NAME, "PredictBatch"), predict, Admission::UntilSent(batches.clone()), batch)
+        .add(method(prediction_server::SERVICE_NAME, "WhatIf"), predict, Admission::UntilSent(batches), single.clone())
+        .add(method(prediction_server::SERVICE_NAME, "PredictStream"), predict, streams, single.clone())
+        .add(method(prediction_server::SERVICE_NAME, ""), predict, Admission::UntilAnswered(calls.clone()), single)
+        .add(method(inference_server::SERVICE_NAME, ""), predict, Admission::UntilAnswered(calls), inference)
+        .add(method(model_server::SERVICE_NAME, "Reload"), admin, descriptions.clone(), directory.clone())
+        .add(method(model_server::SERVICE_NAME, "SetAlias"), admin, descriptions.clone(), directory.clone())
+        .add(method(model_server::SERVICE_NAME, ""), predict, descriptions, directory)
+        .add(method(health_server::SERVICE_NAME, ""), Access::Open, Admission::Free, health);
     if config.reflection { with_reflection(routes) } else { Ok(routes) }
 }
 
@@ -205,8 +220,8 @@ fn with_reflection(routes: Routes) -> Result<Routes, ServerError> {
     };
     let v1 = builder().build_v1()?.max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(SMALL_MESSAGE_BYTES);
-    let routes = routes.add("/grpc.reflection.v1.ServerReflection/".to_owned(), Admission::Free, v1);
-    Ok(routes.add("/grpc.reflection.v1alpha.ServerReflection/".to_owned(), Admission::Free, v1alpha))
+    let routes = routes.add("/grpc.reflection.v1.ServerReflection/".to_owned(), Access::AnyKey, Admission::Free, v1);
+    Ok(routes.add("/grpc.reflection.v1alpha.ServerReflection/".to_owned(), Access::AnyKey, Admission::Free, v1alpha))
 }
 
 impl ServerHandle {

@@ -67,6 +67,20 @@ pub(crate) enum CallError {
     /// As many calls in flight as the server takes.
     #[error("too many calls in flight")]
     TooManyInFlight,
+    /// No API key, or one that the server does not know.
+    #[error("{description}")]
+    Unauthenticated {
+        /// Kind of mistake, in upper snake case.
+        reason: &'static str,
+        /// What to do.
+        description: String,
+    },
+    /// The API key lacks the scope.
+    #[error("{description}")]
+    Forbidden {
+        /// Which key and which scope.
+        description: String,
+    },
     /// The server is about to stop.
     #[error("the server is stopping")]
     Stopping,
@@ -206,6 +220,8 @@ impl From<CallError> for Status {
                 details.set_retry_info(Some(BUSY_RETRY));
                 (Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT")
             }
+            CallError::Unauthenticated { reason, .. } => (Code::Unauthenticated, reason),
+            CallError::Forbidden { .. } => (Code::PermissionDenied, "SCOPE_REQUIRED"),
             CallError::Stopping => {
                 details.set_retry_info(Some(LOAD_RETRY));
                 (Code::Unavailable, "STOPPING")

@@ -31,6 +31,12 @@ pub(crate) struct Arguments {
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Listen beyond loopback although the server file names no API key: everybody who can connect may then call
+    #[arg(long)]
+    allow_unprotected: bool,
+    /// Read the server file and verify every model, say what would be served, and end
+    #[arg(long)]
+    check: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
@@ -39,6 +45,10 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
         let message = format!("there is no folder `{}` with published models", config.models.display());
         let hint = "`retain models publish --model DIR --promote` makes one, `retain quickstart` an example";
         return Err(Complaint::usage(message).hint(hint).into());
+    }
+    if arguments.check {
+        start_log(output, "off");
+        return block_on(check(config, output));
     }
     start_log(output, "info");
     block_on(serve(config, output, |_| String::new()))
@@ -54,6 +64,7 @@ fn read_config(arguments: &Arguments) -> Result<Config> {
         config.models.clone_from(models);
     }
     config.listen = arguments.listen.unwrap_or(config.listen);
+    config.allow_unprotected |= arguments.allow_unprotected;
     Ok(config)
 }
 
@@ -83,8 +94,33 @@ pub(crate) async fn bind(config: Config) -> Result<Server> {
             let complaint = Complaint::usage(format!("the server cannot listen on `{listen}`")).because(error);
             complaint.hint("choose another address or port with `--listen`; port 0 takes a free one").into()
         }
+        ServerError::Unprotected { .. } => {
+            let complaint = Complaint::usage(format!("the server will not listen on `{listen}`")).because(error);
+            let hint = "name callers under `[[api_keys]]` in the server file, or, where something else keeps strangers away, say \
+                `--allow-unprotected`";
+            complaint.hint(hint).into()
+        }
         other => anyhow::Error::new(other),
     })
+}
+
+/// What would be served: the address is taken and given back, and every model that an alias points at is verified.
+async fn check(config: Config, output: Output) -> Result<Exit> {
+    let models = config.models.display().to_string();
+    let server = bind(config).await?;
+    let (address, handle) = (server.local_addr(), server.handle());
+    let loaded = match handle.reload().await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            return Err(Complaint::new(Exit::DATA, format!("the models in `{models}` cannot be read")).because(error).into());
+        }
+    };
+    if loaded.live.is_empty() || !loaded.refused.is_empty() {
+        return Err(nothing_to_serve(&loaded, &models).into());
+    }
+    output.text(&format!("would listen on {address}\n{}\n", live_text(&loaded)))?;
+    output.json(&json!({ "listen": address.to_string(), "models": live_names(&loaded) }))?;
+    Ok(Exit::GOOD)
 }
 
 /// Serves until a signal comes; `advice` is printed below the address. A server with nothing to serve ends at once: later it would
@@ -141,7 +177,8 @@ fn nothing_to_serve(loaded: &LoadReport, models: &str) -> Complaint {
         let message = format!("no model in `{models}` has a champion, so there is nothing to serve");
         return Complaint::usage(message).hint("`retain models promote NAME/VERSION` makes a version the champion");
     }
-    let complaint = Complaint::new(Exit::DATA, format!("no model in `{models}` can be served"));
+    let what = if loaded.live.is_empty() { "no model" } else { "not every model" };
+    let complaint = Complaint::new(Exit::DATA, format!("{what} in `{models}` can be served"));
     complaint.because(anyhow::anyhow!(refused.join("; "))).hint("`retain models verify` looks at every bundle")
 }
 

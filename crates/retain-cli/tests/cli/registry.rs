@@ -49,6 +49,32 @@ fn an_address_that_is_taken_is_a_usage_error() {
     retain(&["serve", "--models", &folder.path("nothing")]).expect(2).says("no folder");
 }
 
+#[test]
+fn a_server_that_anybody_could_call_has_to_be_asked_for() {
+    let folder = Folder::new();
+    let models = folder.path("models");
+    retain(&["models", "publish", "--model", &trained().model, "--models", &models, "--promote"]).expect(0);
+    let open = ["serve", "--models", &models, "--listen", "0.0.0.0:0", "--check"];
+    retain(&open).expect(2).says("0.0.0.0:0").says("api_keys").says("--allow-unprotected");
+    let asked = retain(&[&open[..], &["--allow-unprotected"]].concat()).expect(0);
+    assert!(asked.stdout.starts_with("would listen on 0.0.0.0:"), "{}", asked.stdout);
+}
+
+#[test]
+fn a_check_verifies_every_model_and_ends() {
+    let folder = Folder::new();
+    let models = folder.path("models");
+    retain(&["models", "publish", "--model", &trained().model, "--models", &models, "--promote"]).expect(0);
+    let check = ["serve", "--models", &models, "--listen", "127.0.0.1:0", "--check"];
+    let good = retain(&check).expect(0);
+    assert!(good.stdout.starts_with("would listen on 127.0.0.1:") && good.stdout.contains("(champion)"), "{}", good.stdout);
+    let name = std::fs::read_dir(&models).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(name.join("1/model.bin"), b"not a model").unwrap();
+    retain(&check).expect(5).says("model.bin");
+    let config = folder.file("server.toml", "drain_second = 3\n");
+    retain(&["serve", "--config", &config, "--check"]).expect(2).says("did you mean `drain_seconds`?");
+}
+
 #[cfg(unix)]
 #[test]
 fn serving_ends_with_0_when_asked_to_stop() {

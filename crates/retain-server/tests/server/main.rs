@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
 
+mod api_keys; // who may call what
 mod batch; // PredictBatch
 mod errors; // every refusal, with its code and its field
 mod lifecycle; // health, reload, overload, shutdown
