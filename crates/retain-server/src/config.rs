@@ -7,6 +7,7 @@ use retain_core::{Day, nearest};
 use serde::Deserialize;
 
 use crate::api_keys::{ApiKey, check_keys};
+use crate::tls::TlsFiles;
 
 /// The settings of one server. Start from [`Config::new`] or [`Config::parse`].
 #[derive(Debug, Clone)]
@@ -41,9 +42,11 @@ pub struct Config {
     pub drain_seconds: u64,
     /// Whether the server describes its API to tools such as `grpcurl`. Default true.
     pub reflection: bool,
+    /// What encrypts connections; without it they are plain.
+    pub tls: Option<TlsFiles>,
     /// Who may call; without any key, everybody who can connect may.
     pub api_keys: Vec<ApiKey>,
-    /// Whether the server may listen beyond loopback without a key. Default false.
+    /// Whether the server may listen beyond loopback without a key, or a certificate asked of clients. Default false.
     pub allow_unprotected: bool,
     /// What day it is, for requests that do not say when their features were known.
     pub now: fn() -> Day,
@@ -86,7 +89,7 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "listen",
     "models",
     "max_message_bytes",
@@ -100,6 +103,7 @@ const KEYS: [&str; 15] = [
     "request_seconds",
     "drain_seconds",
     "reflection",
+    "tls",
     "api_keys",
     "allow_unprotected",
 ];
@@ -120,6 +124,7 @@ struct File {
     request_seconds: Option<u64>,
     drain_seconds: Option<u64>,
     reflection: Option<bool>,
+    tls: Option<TlsFiles>,
     #[serde(default)]
     api_keys: Vec<ApiKey>,
     allow_unprotected: Option<bool>,
@@ -142,6 +147,7 @@ impl Config {
             request_seconds: 30,
             drain_seconds: 20,
             reflection: true,
+            tls: None,
             api_keys: Vec::new(),
             allow_unprotected: false,
             now,
@@ -191,6 +197,7 @@ impl Config {
         self.reflection = file.reflection.unwrap_or(self.reflection);
         check_keys(&file.api_keys)?;
         self.api_keys = file.api_keys;
+        self.tls = file.tls;
         self.allow_unprotected = file.allow_unprotected.unwrap_or(self.allow_unprotected);
         Ok(self)
     }
@@ -262,7 +269,8 @@ mod tests {
             parse("drain_second = 3").unwrap_err().to_string(),
             "unknown key `drain_second` in the server file; did you mean `drain_seconds`?"
         );
-        assert!(parse("tls = true").unwrap_err().to_string().contains("known are `listen`, `models`"));
+        assert!(parse("tsl = true").unwrap_err().to_string().contains("did you mean `tls`?"));
+        assert!(parse("whatever = true").unwrap_err().to_string().contains("known are `listen`, `models`"));
     }
 
     #[test]
@@ -277,6 +285,8 @@ mod tests {
             "request_seconds = 0",
             "reflection = \"yes\"",
             "allow_unprotected = 1",
+            "[tls]\ncertificate = \"a.pem\"",
+            "[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\nca = \"b.pem\"",
             "api_keys = \"s3cret\"",
             "[[api_keys]]\nname = \"shop\"",
             "[[api_keys]]\nname = \"shop\"\nsha256 = \"12\"",

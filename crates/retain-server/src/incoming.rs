@@ -13,11 +13,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::tls::Tls;
+
 /// Connections that the system holds until they are taken: after a restart all clients come at once.
 const QUEUE: u32 = 1_024;
+/// Longest that a client may take to agree on the encryption.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long to wait after a connection could not be taken; most often the process has no files left, and asking at once would spin.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -38,27 +45,36 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) fn connections(
     listener: TcpListener,
     max_connections: usize,
+    tls: Option<Arc<Tls>>,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(1);
     let places = Arc::new(Semaphore::new(max_connections));
     tokio::spawn(async move {
         tokio::select! {
-            () = accept(listener, places, sender) => {}
+            () = accept(listener, places, tls, sender) => {}
             () = stopped => {}
         }
     });
     ReceiverStream::new(receiver)
 }
 
-async fn accept(listener: TcpListener, places: Arc<Semaphore>, sender: mpsc::Sender<io::Result<Connection>>) {
+async fn accept(
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    tls: Option<Arc<Tls>>,
+    sender: mpsc::Sender<io::Result<Connection>>,
+) {
     // The semaphore is never closed.
     while let Ok(place) = places.clone().acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
                 // Answers are written whole: waiting for more to send would only cost time. Without it they are slower, not wrong.
                 let _ = stream.set_nodelay(true);
-                if sender.send(Ok(Connection { stream, _place: place })).await.is_err() {
+                if let Some(tls) = &tls {
+                    // Others shall not wait for a client that takes its time.
+                    tokio::spawn(shake_hands(tls.acceptor(), stream, place, sender.clone()));
+                } else if sender.send(Ok(Connection { stream: Stream::Plain(stream), _place: place })).await.is_err() {
                     return;
                 }
             }
@@ -70,29 +86,66 @@ async fn accept(listener: TcpListener, places: Arc<Semaphore>, sender: mpsc::Sen
     }
 }
 
+async fn shake_hands(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    sender: mpsc::Sender<io::Result<Connection>>,
+) {
+    match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            // A server that stops takes no more.
+            let _ = sender.send(Ok(Connection { stream: Stream::Encrypted(Box::new(stream)), _place: place })).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "no encrypted connection came about"),
+        Err(_) => tracing::debug!("a client did not finish its handshake"),
+    }
+}
+
 /// A connection and its place among those that the server takes.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     _place: OwnedSemaphorePermit,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+/// Both kinds of streams.
+trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> ReadWrite for T {}
+
+impl Connection {
+    fn stream(&mut self) -> Pin<&mut dyn ReadWrite> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream),
+            Stream::Encrypted(stream) => Pin::new(stream.as_mut()),
+        }
+    }
 }
 
 impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+        match &self.stream {
+            Stream::Plain(stream) => stream.connect_info(),
+            Stream::Encrypted(stream) => stream.get_ref().0.connect_info(),
+        }
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        self.stream().poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        self.stream().poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -100,18 +153,21 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        self.stream().poll_write_vectored(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Encrypted(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.stream().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.stream().poll_shutdown(context)
     }
 }

@@ -26,9 +26,11 @@ mod status;
 mod stream;
 mod tensors;
 mod text;
+mod tls;
 mod weigh;
 
 pub use api_keys::{ApiKey, Scope};
 pub use config::{Config, ConfigError};
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
 pub use server::{RunningServer, Server, ServerError, ServerHandle};
+pub use tls::{TlsError, TlsFiles};

@@ -25,6 +25,8 @@ use crate::models::{LoadReport, Models, ReloadError};
 use crate::open_inference::OpenInference;
 use crate::routes::{Admission, Routes};
 use crate::service::Prediction;
+use crate::text::chain;
+use crate::tls::{Tls, TlsError};
 
 /// Streams that one connection may have open; more calls wait their turn at the client.
 const MAX_STREAMS: u32 = 256;
@@ -48,12 +50,14 @@ pub struct Server {
     local_addr: SocketAddr,
     config: Arc<Config>,
     models: Arc<Models>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// Acts on a server while it runs, from any task.
 #[derive(Debug, Clone)]
 pub struct ServerHandle {
     models: Arc<Models>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// A server that runs in the background, as tests and demonstrations want it. Dropping it stops the server too.
@@ -77,8 +81,11 @@ pub enum ServerError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The certificate cannot be used.
+    #[error("connections cannot be encrypted")]
+    Tls(#[from] TlsError),
     /// Anybody on the network could call.
-    #[error("`{address}` can be reached from elsewhere, and the server has no API key")]
+    #[error("`{address}` can be reached from elsewhere, and callers are asked for neither an API key nor a certificate")]
     Unprotected {
         /// The address.
         address: SocketAddr,
@@ -98,17 +105,20 @@ impl Server {
     /// Takes the address that `config` names. Models are read later, by [`Server::serve`].
     ///
     /// # Errors
-    /// [`ServerError::Bind`] when the address is taken or not ours, [`ServerError::Unprotected`] when it is not loopback and there are no
-    /// API keys.
+    /// [`ServerError::Bind`] when the address is taken or not ours, [`ServerError::Unprotected`] when it is not loopback and callers
+    /// need neither a key nor a certificate, [`ServerError::Tls`] when the certificate cannot be used.
     pub async fn bind(config: Config) -> Result<Self, ServerError> {
-        if !config.listen.ip().is_loopback() && config.api_keys.is_empty() && !config.allow_unprotected {
+        let asks_certificate = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let is_protected = !config.api_keys.is_empty() || asks_certificate;
+        if !(config.listen.ip().is_loopback() || is_protected || config.allow_unprotected) {
             return Err(ServerError::Unprotected { address: config.listen });
         }
+        let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let bind = |source| ServerError::Bind { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(bind)?;
         let local_addr = listener.local_addr().map_err(bind)?;
         let models = Arc::new(Models::new(Registry::new(&config.models), Health::new().await));
-        Ok(Self { listener, local_addr, config: Arc::new(config), models })
+        Ok(Self { listener, local_addr, config: Arc::new(config), models, tls })
     }
 
     /// The address it listens on, with the port that was given for port 0.
@@ -118,7 +128,7 @@ impl Server {
 
     /// What acts on the server once it runs.
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle { models: self.models.clone() }
+        ServerHandle { models: self.models.clone(), tls: self.tls.clone() }
     }
 
     /// Answers until `shutdown` completes and calls in flight are done, at most `drain_seconds` later.
@@ -130,17 +140,21 @@ impl Server {
     /// [`ServerError`] when the transport breaks off. Models that cannot be loaded are no error here: they are logged, and the
     /// server says `NOT_SERVING`.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, local_addr, config, models } = self;
+        let Self { listener, local_addr, config, models, tls } = self;
         let stop = watch::Sender::new(false);
         let routes = routes(&config, &models, &stop)?;
-        tracing::info!(address = %local_addr, models = %config.models.display(), "listening");
+        tracing::info!(address = %local_addr, models = %config.models.display(), tls = tls.is_some(), "listening");
+        if tls.is_none() && !local_addr.ip().is_loopback() {
+            tracing::warn!("connections are not encrypted: keys and customers' values can be read on their way");
+        }
 
         let stopped = || {
             let mut stop = stop.subscribe();
             // An error is a sender that is gone, which says the same.
             async move { drop(stop.wait_for(|stop| *stop).await) }
         };
-        let connections = incoming::connections(listener, config.max_connections, stopped());
+        let connections = incoming::connections(listener, config.max_connections, tls.clone(), stopped());
+        let watching = tls.map(|tls| tokio::spawn(tls.watch()).abort_handle());
         let serving = transport().serve_with_incoming_shutdown(routes, connections, stopped());
         let loading = models.clone();
         // A failure is logged where it happens; here there is nobody to tell.
@@ -156,6 +170,9 @@ impl Server {
         tokio::select! {
             result = serving => result?,
             () = stopping => tracing::warn!(drain_seconds = config.drain_seconds, "stopped before all calls were done"),
+        }
+        if let Some(watching) = watching {
+            watching.abort();
         }
         tracing::info!("stopped");
         Ok(())
@@ -231,6 +248,14 @@ impl ServerHandle {
         self.models.live().report()
     }
 
+    /// Reads the certificate and its key again, for connections that come from now on; true where they have changed.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file that is wrong; the certificate before it stays.
+    pub fn reload_certificate(&self) -> Result<bool, TlsError> {
+        self.tls.as_ref().map_or(Ok(false), |tls| tls.reload())
+    }
+
     /// What answers now and what was refused when the registry was last read.
     pub fn report(&self) -> LoadReport {
         self.models.live().report()
@@ -256,6 +281,9 @@ impl ServerHandle {
             while hangups.recv().await.is_some() {
                 // Logged where it happens.
                 let _ = handle.reload().await;
+                if let Err(error) = handle.reload_certificate() {
+                    tracing::error!(reason = chain(&error), "the certificate stays as it was");
+                }
             }
         })
     }

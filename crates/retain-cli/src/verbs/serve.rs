@@ -94,9 +94,13 @@ pub(crate) async fn bind(config: Config) -> Result<Server> {
             let complaint = Complaint::usage(format!("the server cannot listen on `{listen}`")).because(error);
             complaint.hint("choose another address or port with `--listen`; port 0 takes a free one").into()
         }
+        ServerError::Tls(_) => {
+            let complaint = Complaint::usage("the certificate of the server file cannot be used").because(error);
+            complaint.hint("look at `[tls]` in the server file").into()
+        }
         ServerError::Unprotected { .. } => {
             let complaint = Complaint::usage(format!("the server will not listen on `{listen}`")).because(error);
-            let hint = "name callers under `[[api_keys]]` in the server file, or, where something else keeps strangers away, say \
+            let hint = "name callers under `[[api_keys]]` in the server file, or set `client_ca` in `[tls]`; or, where something else keeps strangers away, say \
                 `--allow-unprotected`";
             complaint.hint(hint).into()
         }

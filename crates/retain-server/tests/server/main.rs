@@ -11,4 +11,5 @@ mod open_inference; // the Open Inference Protocol
 mod predict; // Predict and Explain
 mod stream; // PredictStream
 mod support; // bundles made in code, and a server over them
+mod tls; // encrypted connections
 mod what_if; // WhatIf, and reasons in words
