@@ -17,16 +17,10 @@ use std::arch::x86_64::{
     _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_test_epi64_mask,
 };
 
-use crate::engine::parts::{BLOCK, Bytes, MAX_VIEWS, Ordered, Part, ScaleRanks, Symmetric};
+use crate::engine::parts::{BLOCK, Bytes, Columns, MAX_VIEWS, Ordered, Part, ROWS, ScaleRanks, Symmetric};
 
 /// Registers of 64 rows that are scored together: while one waits for a comparison the others go on.
-const GROUPS: usize = 4;
-
-/// Rows that are scored together.
-pub(crate) const ROWS: usize = GROUPS * 64;
-
-/// Ranks of [`ROWS`] rows, view by view.
-pub(crate) type Columns = Vec<[u8; ROWS]>;
+const GROUPS: usize = ROWS / 64;
 
 /// The proof that this processor has the instructions.
 #[derive(Debug, Clone, Copy)]

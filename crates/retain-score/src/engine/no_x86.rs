@@ -1,16 +1,11 @@
-//! What stands in for the AVX-512 kernels on other architectures: a proof that cannot exist.
+//! What stands in for the kernels of x86-64 on other architectures: a proof that cannot exist.
 
-use crate::engine::parts::Part;
-
-/// As many as on processors that have the instructions.
-pub(crate) const ROWS: usize = 256;
-
-pub(crate) type Columns = Vec<[u8; ROWS]>;
+use crate::engine::parts::{Columns, Part, ROWS};
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Avx512 {}
+pub(crate) enum Absent {}
 
-impl Avx512 {
+impl Absent {
     pub(crate) fn detect() -> Option<Self> {
         None
     }
