@@ -16,7 +16,7 @@ use std::arch::x86_64::{
     _mm256_shuffle_epi8, _mm256_storeu_si256, _mm256_sub_epi8, _mm256_xor_si256,
 };
 
-use crate::engine::parts::{BLOCK, Bytes, Columns, Ordered, Part, ROWS, ScaleRanks, Symmetric};
+use crate::engine::parts::{BLOCK, Batch, Bytes, Columns, Ordered, Part, ROWS, ScaleRanks, Symmetric};
 use crate::engine::plain::{self, Ranks};
 
 /// The proof that this processor has the instructions.
@@ -44,10 +44,10 @@ impl Avx2 {
         unsafe { sum(part, row) }
     }
 
-    /// Adds the sums of the part's trees to `sums`, for at most [`ROWS`] rows of `n_features` numbers each.
-    pub(crate) fn add_sums(self, part: &Part, rows: &[f64], n_features: usize, columns: &mut Columns, sums: &mut [i64; ROWS]) {
+    /// Adds the sums of the part's trees to `sums`, for a batch.
+    pub(crate) fn add_sums(self, part: &Part, batch: Batch<'_>, columns: &mut Columns, sums: &mut [i64; ROWS]) {
         // SAFETY: `self` proves that the processor has the features that the function is compiled for.
-        unsafe { add_sums(part, rows, n_features, columns, sums) }
+        unsafe { add_sums(part, batch, columns, sums) }
     }
 }
 
@@ -57,9 +57,9 @@ fn compiled_for<T>(work: impl FnOnce() -> T) -> T {
 }
 
 #[target_feature(enable = "avx2,popcnt")]
-fn add_sums(part: &Part, rows: &[f64], n_features: usize, columns: &mut Columns, sums: &mut [i64; ROWS]) {
-    plain::find_ranks(part, rows, n_features, columns, |part, scale, value| rank_of(part, scale, value));
-    plain::add_trees(part, columns, sums);
+fn add_sums(part: &Part, batch: Batch<'_>, columns: &mut Columns, sums: &mut [i64; ROWS]) {
+    plain::find_ranks(part, batch, columns, |scale| plain::column_of(scale, batch, |value| rank_of(part, scale, value)));
+    plain::add_trees(part, batch.n_rows(), columns, sums);
 }
 
 #[inline]
@@ -124,7 +124,7 @@ fn n_reached(thresholds: &[f64; 8], value: f64) -> usize {
 
 #[target_feature(enable = "avx2,popcnt")]
 fn sum(part: &Part, row: &[f64]) -> i64 {
-    let ranks = plain::ranks_of_row(part, row, |part, scale, value| rank_of(part, scale, value));
+    let ranks = plain::ranks_of_row(part, row, |scale, value| rank_of(part, scale, value));
     match part.n_views {
         ..=32 => sum_with::<2>(part, &ranks),
         33..=64 => sum_with::<4>(part, &ranks),

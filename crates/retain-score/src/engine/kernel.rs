@@ -6,7 +6,7 @@ use crate::engine::avx2::Avx2;
 use crate::engine::avx512::Avx512;
 #[cfg(not(target_arch = "x86_64"))]
 use crate::engine::no_x86::{Absent as Avx2, Absent as Avx512};
-use crate::engine::parts::{Columns, Part, ROWS};
+use crate::engine::parts::{Batch, Columns, Part, ROWS};
 use crate::engine::plain;
 
 /// Which instructions evaluate a model; all give the same bits.
@@ -51,12 +51,12 @@ impl Instructions {
         }
     }
 
-    /// Adds the sums of the part's trees to `sums`, for at most [`ROWS`] rows of `n_features` numbers each.
-    pub(crate) fn add_sums(self, part: &Part, rows: &[f64], n_features: usize, columns: &mut Columns, sums: &mut [i64; ROWS]) {
+    /// Adds the sums of the part's trees to `sums`, for a batch.
+    pub(crate) fn add_sums(self, part: &Part, batch: Batch<'_>, columns: &mut Columns, sums: &mut [i64; ROWS]) {
         match self {
-            Self::Portable => plain::add_sums(part, rows, n_features, columns, sums),
-            Self::Avx2(proof) => proof.add_sums(part, rows, n_features, columns, sums),
-            Self::Avx512(proof) => proof.add_sums(part, rows, n_features, columns, sums),
+            Self::Portable => plain::add_sums(part, batch, columns, sums),
+            Self::Avx2(proof) => proof.add_sums(part, batch, columns, sums),
+            Self::Avx512(proof) => proof.add_sums(part, batch, columns, sums),
         }
     }
 }

@@ -23,10 +23,13 @@ use retain_core::FeatureSchema;
 use crate::engine::fixed::FixedPoint;
 pub(crate) use crate::engine::kernel::Instructions;
 pub use crate::engine::kernel::Kernel;
-use crate::engine::parts::{Columns, Part, ROWS, parts_of};
+use crate::engine::parts::{Batch, Columns, Part, ROWS, parts_of};
 use crate::engine::walk::Walk;
 use crate::explain::Explainer;
 use crate::model::{MarginModel, ModelError, NodeKind, Term, Tree};
+
+/// So many rows of [`ROWS`] take as long together as one by one.
+const FEW_ROWS: usize = 32;
 
 thread_local! {
     /// Room for the ranks of a batch, at most 64 KiB: kept, so that batches allocate nothing after the first.
@@ -118,12 +121,17 @@ impl Engine {
         margins.clear();
         assert!(values.len().is_multiple_of(self.n_features), "a row has one number per feature");
         COLUMNS.with_borrow_mut(|columns| {
-            for block in values.chunks(ROWS * self.n_features) {
+            for values in values.chunks(ROWS * self.n_features) {
+                let batch = Batch { values, n_features: self.n_features };
+                if batch.n_rows() < FEW_ROWS {
+                    margins.extend(batch.rows().map(|row| self.margin(row)));
+                    continue;
+                }
                 let mut sums = [0; ROWS];
                 for part in &self.parts {
-                    self.instructions.add_sums(part, block, self.n_features, columns, &mut sums);
+                    self.instructions.add_sums(part, batch, columns, &mut sums);
                 }
-                let rows = block.chunks_exact(self.n_features).zip(sums);
+                let rows = batch.rows().zip(sums);
                 margins.extend(rows.map(|(row, units)| self.of_terms(row) + self.fixed.decode(units + self.walked.sum(row))));
             }
         });

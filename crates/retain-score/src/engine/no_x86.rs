@@ -1,6 +1,6 @@
 //! What stands in for the kernels of x86-64 on other architectures: a proof that cannot exist.
 
-use crate::engine::parts::{Columns, Part, ROWS};
+use crate::engine::parts::{Batch, Columns, Part, ROWS};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Absent {}
@@ -18,14 +18,7 @@ impl Absent {
         match self {}
     }
 
-    pub(crate) fn add_sums(
-        self,
-        _part: &Part,
-        _rows: &[f64],
-        _n_features: usize,
-        _columns: &mut Columns,
-        _sums: &mut [i64; ROWS],
-    ) {
+    pub(crate) fn add_sums(self, _part: &Part, _batch: Batch<'_>, _columns: &mut Columns, _sums: &mut [i64; ROWS]) {
         match self {}
     }
 }

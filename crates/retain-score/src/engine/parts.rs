@@ -27,6 +27,13 @@ const MAX_CATEGORY_BYTES: usize = 1 << 24;
 /// The place where ranks go that nobody asks for.
 const NOWHERE: u16 = MAX_VIEWS as u16;
 
+/// At most [`ROWS`] rows, one after another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch<'a> {
+    pub(crate) values: &'a [f64],
+    pub(crate) n_features: usize,
+}
+
 /// Ranks of [`ROWS`] rows, view by view.
 pub(crate) type Columns = Vec<[u8; ROWS]>;
 
@@ -384,6 +391,18 @@ impl Part {
             places,
         });
         self.lines.extend(heads.into_iter().chain(groups));
+    }
+}
+
+impl<'a> Batch<'a> {
+    #[inline]
+    pub(crate) fn n_rows(self) -> usize {
+        self.values.len() / self.n_features
+    }
+
+    #[inline]
+    pub(crate) fn rows(self) -> impl Iterator<Item = &'a [f64]> {
+        self.values.chunks_exact(self.n_features)
     }
 }
 
