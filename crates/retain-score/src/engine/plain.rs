@@ -233,7 +233,7 @@ fn add_ordered<const LEAVES: usize>(block: &Ordered<LEAVES>, columns: &Columns, 
             for question in of_tree {
                 let [at, first, right] = [question.at, question.first, question.right].map(|byte| byte as u8);
                 for (position, &rank) in positions.iter_mut().zip(ranks_of_group(columns, question.view as usize, group)) {
-                    *position ^= if (rank >= at) & (*position == first) { first ^ right } else { 0 };
+                    *position ^= if rank >= at && *position == first { first ^ right } else { 0 };
                 }
             }
             for (sum, position) in sums.iter_mut().zip(positions) {
