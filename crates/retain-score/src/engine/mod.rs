@@ -1,7 +1,8 @@
 //! The hot path: a checked model compiled for evaluation without branches or allocation.
 //!
 //! Values become ranks ([`views`]), small trees answer side by side ([`parts`]), large ones are walked ([`walk`]), and leaves are
-//! added up as whole numbers ([`fixed`]), so that every kernel gives the same bits, for one row and for many.
+//! added up as whole numbers ([`fixed`]), so that every kernel gives the same bits, for one row and for many. Which instructions do it
+//! is chosen in [`kernel`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

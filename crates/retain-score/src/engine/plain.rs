@@ -5,7 +5,8 @@
 //! instructions of the target.
 
 #![allow(clippy::inline_always, reason = "a caller compiled for a wider instruction set has to compile all of this for it")]
-// Loops rather than closures, which are functions of their own and may stay what the portable build made of them.
+// Blocks are visited by loops, not by iterators with closures: a long closure remains a function of its own, compiled for every
+// processor.
 
 use crate::engine::parts::{BLOCK, Batch, Columns, LANES, MAX_VIEWS, Ordered, Part, ROWS, ScaleRanks, Symmetric};
 
