@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use retain_core::{ColumnKind, FeatureSchema, FeatureSpec, FeatureValue, Rows};
 use retain_data::{RowReader, TableSource};
-use retain_score::{Engine, MarginModel, Node, NodeKind, Registry, Scorer, Test, Tree};
+use retain_score::{Engine, Kernel, MarginModel, Node, NodeKind, Registry, Scorer, Test, Tree};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -133,20 +133,60 @@ fn random_tree(n_leaves: usize, depth: Option<usize>, rng: &mut Xoshiro256PlusPl
     Tree { nodes }
 }
 
-fn explain_forests(criterion: &mut Criterion) {
+fn random_schema() -> FeatureSchema {
     let features = (0..N_FEATURES).map(|position| FeatureSpec::new(&format!("f{position}"), ColumnKind::Number)).collect();
-    let schema = FeatureSchema::new(features, None, "churned".to_owned(), "yes".to_owned(), None).unwrap();
+    FeatureSchema::new(features, None, "churned".to_owned(), "yes".to_owned(), None).unwrap()
+}
+
+/// Rows one after another; one value in fifty is missing.
+fn random_rows(n_rows: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<f64> {
+    (0..n_rows * N_FEATURES).map(|_| if rng.random_bool(0.02) { f64::NAN } else { rng.random_range(0.0..1.0) }).collect()
+}
+
+fn random_forest(n_trees: usize, depth: Option<usize>, rng: &mut Xoshiro256PlusPlus) -> MarginModel {
+    MarginModel { trees: (0..n_trees).map(|_| random_tree(31, depth, rng)).collect(), ..MarginModel::default() }
+}
+
+/// Every kernel, which all give the same bits.
+fn kernels(criterion: &mut Criterion) {
+    let schema = random_schema();
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
-    let number = |rng: &mut Xoshiro256PlusPlus| if rng.random_bool(0.02) { f64::NAN } else { rng.random_range(0.0..1.0) };
-    let rows: Vec<Vec<f64>> = (0..1_000).map(|_| (0..N_FEATURES).map(|_| number(&mut rng)).collect()).collect();
+    let values = random_rows(10_000, &mut rng);
+    for n_trees in [100, 500] {
+        let forest = random_forest(n_trees, None, &mut rng);
+        let mut expected = Vec::new();
+        for (name, kernel) in [("portable", Kernel::Portable), ("avx2", Kernel::Avx2), ("best", Kernel::Best)] {
+            let engine = Engine::with_kernel(&forest, &schema, kernel).unwrap();
+            let mut margins = Vec::new();
+            engine.margins(&values, &mut margins);
+            expected = if expected.is_empty() { margins.clone() } else { expected };
+            assert_eq!(margins, expected);
+            let mut group = criterion.benchmark_group(format!("score/forest/{n_trees}x31/{name}"));
+            let mut next = values.chunks_exact(N_FEATURES).cycle();
+            group.throughput(Throughput::Elements(1));
+            group.bench_function("single", |bencher| bencher.iter(|| engine.margin(black_box(next.next().unwrap()))));
+            group.throughput(Throughput::Elements(expected.len() as u64));
+            group.bench_function("batch/10000", |bencher| {
+                bencher.iter(|| {
+                    engine.margins(black_box(&values), &mut margins);
+                    margins.last().copied()
+                });
+            });
+        }
+    }
+}
+
+fn explain_forests(criterion: &mut Criterion) {
+    let schema = random_schema();
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
+    let values = random_rows(1_000, &mut rng);
     let mut group = criterion.benchmark_group("explain/forest");
     for (name, n_trees, depth) in [("100x31", 100, None), ("500x31", 500, None), ("100x31,depth=20", 100, Some(20))] {
-        let trees = (0..n_trees).map(|_| random_tree(31, depth, &mut rng)).collect();
-        let engine = Engine::new(&MarginModel { trees, ..MarginModel::default() }, &schema).unwrap();
-        let mut next = rows.iter().cycle();
+        let engine = Engine::new(&random_forest(n_trees, depth, &mut rng), &schema).unwrap();
+        let mut next = values.chunks_exact(N_FEATURES).cycle();
         group.bench_function(name, |bencher| bencher.iter(|| engine.explain(black_box(next.next().unwrap()))));
     }
 }
 
-criterion_group!(benches, single, encode, batch, explain, explain_forests);
+criterion_group!(benches, single, encode, batch, explain, kernels, explain_forests);
 criterion_main!(benches);

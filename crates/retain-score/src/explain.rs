@@ -11,7 +11,7 @@ mod quadrature;
 
 use self::compile::TreeParts;
 use self::forest::Forest;
-use crate::engine::{Avx512, Engine};
+use crate::engine::{Engine, Instructions};
 use crate::model::{MarginModel, NodeKind};
 
 /// Contributions of one row.
@@ -62,7 +62,7 @@ impl Engine {
             let feature_idx = term.feature_idx as usize;
             contributions[feature_idx] += term.shape.value(row[feature_idx]) - term.mean;
         }
-        self.explainer.add_trees(row, &mut contributions, self.wide());
+        self.explainer.add_trees(row, &mut contributions, self.instructions());
         Explanation { margin, base_margin: self.base_margin, contributions }
     }
 }
@@ -106,13 +106,15 @@ impl Explainer {
     }
 
     /// Adds what trees contribute to the margin of `row`; `contributions` is in schema order.
-    fn add_trees(&self, row: &[f64], contributions: &mut [f64], wide: Option<Avx512>) {
+    fn add_trees(&self, row: &[f64], contributions: &mut [f64], instructions: Instructions) {
         let operands: Vec<f64> = self.features.iter().flat_map(|&feature| operands(row[feature as usize])).collect();
         let mut sums = vec![0.0; self.features.len()];
         for group in &self.groups {
-            match wide {
-                Some(proof) => proof.compiled_for(|| group.explain(&operands, &mut sums)),
-                None => group.explain(&operands, &mut sums),
+            // A closure each: one for all would be a function of its own, compiled once.
+            match instructions {
+                Instructions::Portable => group.explain(&operands, &mut sums),
+                Instructions::Avx2(proof) => proof.compiled_for(|| group.explain(&operands, &mut sums)),
+                Instructions::Avx512(proof) => proof.compiled_for(|| group.explain(&operands, &mut sums)),
             }
         }
         for (&feature, sum) in self.features.iter().zip(&sums) {

@@ -12,8 +12,8 @@ use std::cell::Cell;
 
 use retain_core::{ColumnKind, Day, FeatureSchema, FeatureSpec, FeatureValue};
 use retain_score::{
-    AmountModel, Calibrator, Cause, HazardModel, Head, Interval, MarginModel, Model, Node, NodeKind, Predictor, Shape, Term,
-    Test, Tree, ValueHead, with_period,
+    AmountModel, Calibrator, Cause, Engine, HazardModel, Head, Interval, Kernel, MarginModel, Model, Node, NodeKind, Predictor,
+    Shape, Term, Test, Tree, ValueHead, with_period,
 };
 
 /// The system's allocator, which counts what this thread asks of it.
@@ -117,5 +117,25 @@ fn a_prediction_from_raw_values_allocates_nothing_after_the_first() {
         let n_allocations = N_ALLOCATIONS.get() - before;
         assert_eq!(n_allocations, 0);
         assert_eq!(first, again);
+    }
+}
+
+#[test]
+fn no_kernel_allocates_after_the_first_rows() {
+    let schema = schema();
+    let values: Vec<f64> = (0..300 * schema.n_features()).map(|i| (i % 17) as f64).collect();
+    for kernel in [Kernel::Best, Kernel::Avx2, Kernel::Portable] {
+        let engine = Engine::with_kernel(&head(&schema).margin, &schema, kernel).unwrap();
+        let mut margins = Vec::new();
+        let mut score = || {
+            engine.margins(&values, &mut margins);
+            engine.margin(&values[..schema.n_features()])
+        };
+        let first = score();
+        let before = N_ALLOCATIONS.get();
+        let again = score();
+        let n_allocations = N_ALLOCATIONS.get() - before;
+        assert_eq!(n_allocations, 0, "{kernel:?}");
+        assert_eq!(first.to_bits(), again.to_bits());
     }
 }

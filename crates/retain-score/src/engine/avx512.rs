@@ -17,16 +17,11 @@ use std::arch::x86_64::{
     _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_test_epi64_mask,
 };
 
-use crate::engine::parts::{BLOCK, Bytes, MAX_VIEWS, Ordered, Part, ScaleRanks, Symmetric};
+use crate::engine::parts::{BLOCK, Batch, Bytes, Columns, Ordered, Part, ROWS, ScaleRanks, Symmetric};
+use crate::engine::plain::{self, Column};
 
 /// Registers of 64 rows that are scored together: while one waits for a comparison the others go on.
-const GROUPS: usize = 4;
-
-/// Rows that are scored together.
-pub(crate) const ROWS: usize = GROUPS * 64;
-
-/// Ranks of [`ROWS`] rows, view by view.
-pub(crate) type Columns = Vec<[u8; ROWS]>;
+const GROUPS: usize = ROWS / 64;
 
 /// The proof that this processor has the instructions.
 #[derive(Debug, Clone, Copy)]
@@ -57,10 +52,10 @@ impl Avx512 {
         unsafe { sum(part, row) }
     }
 
-    /// Adds the sums of the part's trees to `sums`, for at most [`ROWS`] rows of `n_features` numbers each.
-    pub(crate) fn add_sums(self, part: &Part, rows: &[f64], n_features: usize, columns: &mut Columns, sums: &mut [i64; ROWS]) {
+    /// Adds the sums of the part's trees to `sums`, for a batch.
+    pub(crate) fn add_sums(self, part: &Part, batch: Batch<'_>, columns: &mut Columns, sums: &mut [i64; ROWS]) {
         // SAFETY: `self` proves that the processor has the features that the function is compiled for.
-        unsafe { add_sums(part, rows, n_features, columns, sums) }
+        unsafe { add_sums(part, batch, columns, sums) }
     }
 }
 
@@ -114,8 +109,8 @@ fn n_reached(thresholds: &[f64; 8], value: f64) -> usize {
 type Lines<'a, const HEADS: usize> = (&'a [[f64; 8]; HEADS], &'a [[f64; 8]]);
 
 #[inline]
-fn lines_of<'a, const HEADS: usize>(scale: &ScaleRanks, lines: &'a [[f64; 8]]) -> Lines<'a, HEADS> {
-    let lines = &lines[scale.first_line as usize..];
+fn lines_of<'a, const HEADS: usize>(scale: &ScaleRanks, part: &'a Part) -> Lines<'a, HEADS> {
+    let lines = &part.lines[scale.first_line as usize..];
     lines.split_first_chunk::<HEADS>().unwrap_or((&[[0.0; 8]; HEADS], &[]))
 }
 
@@ -130,31 +125,15 @@ fn rank_of<const HEADS: usize>((heads, groups): Lines<'_, HEADS>, value: f64) ->
     (8 * group + n_reached(&groups[group], value)) as u8
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt")]
-fn find_ranks_of_row<const HEADS: usize>(scale: &ScaleRanks, part: &Part, row: &[f64], ranks: &mut [u8; MAX_VIEWS + BLOCK]) {
-    let value = row[scale.feature_idx as usize];
-    let rank = rank_of(lines_of::<HEADS>(scale, &part.lines), value);
-    ranks[usize::from(scale.places[0])] = rank;
-    ranks[usize::from(scale.places[1])] = if value.is_nan() { scale.n_thresholds } else { rank };
-}
-
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt")]
 fn sum(part: &Part, row: &[f64]) -> i64 {
-    // The last line is for ranks that nobody asks for.
-    let mut ranks = [0_u8; MAX_VIEWS + BLOCK];
-    for scale in &part.scales {
-        match scale.n_head_lines {
-            0 => find_ranks_of_row::<0>(scale, part, row, &mut ranks),
-            1 => find_ranks_of_row::<1>(scale, part, row, &mut ranks),
-            2 => find_ranks_of_row::<2>(scale, part, row, &mut ranks),
-            3 => find_ranks_of_row::<3>(scale, part, row, &mut ranks),
-            _ => find_ranks_of_row::<4>(scale, part, row, &mut ranks),
-        }
-    }
-    for category in &part.categories {
-        ranks[usize::from(category.place)] = category.of(row[category.feature_idx as usize]);
-    }
+    let ranks = plain::ranks_of_row(part, row, |scale, value| match scale.n_head_lines {
+        0 => rank_of(lines_of::<0>(scale, part), value),
+        1 => rank_of(lines_of::<1>(scale, part), value),
+        2 => rank_of(lines_of::<2>(scale, part), value),
+        3 => rank_of(lines_of::<3>(scale, part), value),
+        _ => rank_of(lines_of::<4>(scale, part), value),
+    });
     let (lines, _) = ranks.as_chunks::<BLOCK>();
     let lines: [__m512i; 4] = std::array::from_fn(|line| load(&lines[line]));
     match part.n_views {
@@ -220,8 +199,14 @@ fn moved(leaf: __m512i, goes_right: __mmask64, first: __m512i, right: __m512i) -
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt")]
-fn add_sums(part: &Part, rows: &[f64], n_features: usize, columns: &mut Columns, sums: &mut [i64; ROWS]) {
-    find_ranks(part, rows, n_features, columns);
+fn add_sums(part: &Part, batch: Batch<'_>, columns: &mut Columns, sums: &mut [i64; ROWS]) {
+    plain::find_ranks(part, batch, columns, |scale| match scale.n_head_lines {
+        0 => column_of::<0>(scale, part, batch),
+        1 => column_of::<1>(scale, part, batch),
+        2 => column_of::<2>(scale, part, batch),
+        3 => column_of::<3>(scale, part, batch),
+        _ => column_of::<4>(scale, part, batch),
+    });
     add_symmetric(&part.symmetric, columns, sums);
     add_ordered(&part.leaves_8, columns, sums);
     add_ordered(&part.leaves_16, columns, sums);
@@ -231,45 +216,9 @@ fn add_sums(part: &Part, rows: &[f64], n_features: usize, columns: &mut Columns,
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt")]
-fn find_ranks(part: &Part, rows: &[f64], n_features: usize, columns: &mut Columns) {
-    // One more for ranks that nobody asks for; rows that are not there keep the ranks of earlier ones.
-    columns.resize(part.n_views + 1, [0; ROWS]);
-    for scale in &part.scales {
-        match scale.n_head_lines {
-            0 => find_ranks_of_scale::<0>(scale, part, rows, n_features, columns),
-            1 => find_ranks_of_scale::<1>(scale, part, rows, n_features, columns),
-            2 => find_ranks_of_scale::<2>(scale, part, rows, n_features, columns),
-            3 => find_ranks_of_scale::<3>(scale, part, rows, n_features, columns),
-            _ => find_ranks_of_scale::<4>(scale, part, rows, n_features, columns),
-        }
-    }
-    for category in &part.categories {
-        let column = &mut columns[usize::from(category.place)];
-        for (rank, row) in column.iter_mut().zip(rows.chunks_exact(n_features)) {
-            *rank = category.of(row[category.feature_idx as usize]);
-        }
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt")]
-fn find_ranks_of_scale<const HEADS: usize>(
-    scale: &ScaleRanks,
-    part: &Part,
-    rows: &[f64],
-    n_features: usize,
-    columns: &mut Columns,
-) {
-    let lines = lines_of::<HEADS>(scale, &part.lines);
-    let (mut low, mut high) = ([0; ROWS], [0; ROWS]);
-    for ((low, high), row) in low.iter_mut().zip(&mut high).zip(rows.chunks_exact(n_features)) {
-        let value = row[scale.feature_idx as usize];
-        *low = rank_of(lines, value);
-        *high = if value.is_nan() { scale.n_thresholds } else { *low };
-    }
-    for (place, ranks) in scale.places.into_iter().zip([low, high]) {
-        columns[usize::from(place).min(part.n_views)] = ranks;
-    }
+fn column_of<const HEADS: usize>(scale: &ScaleRanks, part: &Part, batch: Batch<'_>) -> Column {
+    let lines = lines_of::<HEADS>(scale, part);
+    plain::column_of(scale, batch, |value| rank_of(lines, value))
 }
 
 #[inline]

@@ -1,15 +1,19 @@
 //! The hot path: a checked model compiled for evaluation without branches or allocation.
 //!
 //! Values become ranks ([`views`]), small trees answer side by side ([`parts`]), large ones are walked ([`walk`]), and leaves are
-//! added up as whole numbers ([`fixed`]), so that every kernel gives the same bits, for one row and for many.
+//! added up as whole numbers ([`fixed`]), so that every kernel gives the same bits, for one row and for many. Which instructions do it
+//! is chosen in [`kernel`].
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
-#[cfg(not(target_arch = "x86_64"))]
-#[path = "no_avx512.rs"]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod fixed;
+mod kernel;
+#[cfg(not(target_arch = "x86_64"))]
+mod no_x86;
 mod parts;
+mod plain;
 mod views;
 mod walk;
 
@@ -17,13 +21,16 @@ use std::cell::RefCell;
 
 use retain_core::FeatureSchema;
 
-pub(crate) use crate::engine::avx512::Avx512;
-use crate::engine::avx512::{Columns, ROWS};
 use crate::engine::fixed::FixedPoint;
-use crate::engine::parts::{Part, parts_of};
+pub(crate) use crate::engine::kernel::Instructions;
+pub use crate::engine::kernel::Kernel;
+use crate::engine::parts::{Batch, Columns, Part, ROWS, parts_of};
 use crate::engine::walk::Walk;
 use crate::explain::Explainer;
 use crate::model::{MarginModel, ModelError, NodeKind, Term, Tree};
+
+/// So many rows of [`ROWS`] take as long together as one by one.
+const FEW_ROWS: usize = 32;
 
 thread_local! {
     /// Room for the ranks of a batch, at most 64 KiB: kept, so that batches allocate nothing after the first.
@@ -37,26 +44,13 @@ pub struct Engine {
     pub(crate) intercept: f64,
     pub(crate) terms: Vec<Term>,
     fixed: FixedPoint,
-    forest: Forest,
+    instructions: Instructions,
+    parts: Vec<Part>,
+    walked: Walk,
     n_trees: usize,
     pub(crate) explainer: Explainer,
     /// Mean margin over the training rows.
     pub(crate) base_margin: f64,
-}
-
-/// Which instructions evaluate a model; all give the same bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kernel {
-    /// What this processor does best.
-    Best,
-    /// What every processor does.
-    Portable,
-}
-
-#[derive(Debug, Clone)]
-enum Forest {
-    Portable(Walk),
-    Avx512 { proof: Avx512, parts: Vec<Part>, large: Walk },
 }
 
 impl Engine {
@@ -76,14 +70,7 @@ impl Engine {
         model.check(schema)?;
         let fixed = FixedPoint::of(model);
         let n_categories = |feature_idx: u32| schema.features[feature_idx as usize].categories.len();
-        let forest = match Avx512::detect().filter(|_| kernel == Kernel::Best) {
-            None => Forest::Portable(Walk::new(model.trees.iter(), fixed)),
-            Some(proof) => {
-                let (parts, walked) = parts_of(&model.trees, &n_categories, fixed);
-                let large = Walk::new(walked.iter().map(|&position| &model.trees[position]), fixed);
-                Forest::Avx512 { proof, parts, large }
-            }
-        };
+        let (parts, walked) = parts_of(&model.trees, &n_categories, fixed);
         let terms = model.terms.iter().fold(model.intercept, |sum, term| sum + term.mean);
         let base_margin = model.trees.iter().fold(terms, |sum, tree| sum + mean_of(tree));
         Ok(Self {
@@ -91,7 +78,9 @@ impl Engine {
             intercept: model.intercept,
             terms: model.terms.clone(),
             fixed,
-            forest,
+            instructions: Instructions::detect(kernel),
+            parts,
+            walked: Walk::new(walked.iter().map(|&position| &model.trees[position]), fixed),
             n_trees: model.trees.len(),
             explainer: Explainer::new(model, schema.n_features()),
             base_margin,
@@ -120,10 +109,7 @@ impl Engine {
     #[inline]
     pub fn margin(&self, row: &[f64]) -> f64 {
         assert_eq!(row.len(), self.n_features, "a row has one number per feature");
-        let units = match &self.forest {
-            Forest::Portable(walk) => walk.sum(row),
-            Forest::Avx512 { proof, parts, large } => parts.iter().map(|part| proof.sum(part, row)).sum::<i64>() + large.sum(row),
-        };
+        let units = self.parts.iter().map(|part| self.instructions.sum(part, row)).sum::<i64>() + self.walked.sum(row);
         self.of_terms(row) + self.fixed.decode(units)
     }
 
@@ -135,28 +121,26 @@ impl Engine {
     pub fn margins(&self, values: &[f64], margins: &mut Vec<f64>) {
         margins.clear();
         assert!(values.len().is_multiple_of(self.n_features), "a row has one number per feature");
-        let Forest::Avx512 { proof, parts, large } = &self.forest else {
-            margins.extend(values.chunks_exact(self.n_features).map(|row| self.margin(row)));
-            return;
-        };
         COLUMNS.with_borrow_mut(|columns| {
-            for block in values.chunks(ROWS * self.n_features) {
-                let mut sums = [0; ROWS];
-                for part in parts {
-                    proof.add_sums(part, block, self.n_features, columns, &mut sums);
+            for values in values.chunks(ROWS * self.n_features) {
+                let batch = Batch { values, n_features: self.n_features };
+                if batch.n_rows() < FEW_ROWS {
+                    margins.extend(batch.rows().map(|row| self.margin(row)));
+                    continue;
                 }
-                let rows = block.chunks_exact(self.n_features).zip(sums);
-                margins.extend(rows.map(|(row, units)| self.of_terms(row) + self.fixed.decode(units + large.sum(row))));
+                let mut sums = [0; ROWS];
+                for part in &self.parts {
+                    self.instructions.add_sums(part, batch, columns, &mut sums);
+                }
+                let rows = batch.rows().zip(sums);
+                margins.extend(rows.map(|(row, units)| self.of_terms(row) + self.fixed.decode(units + self.walked.sum(row))));
             }
         });
     }
 
-    /// The proof that wide instructions exist, where this engine uses them.
-    pub(crate) fn wide(&self) -> Option<Avx512> {
-        match self.forest {
-            Forest::Portable(_) => None,
-            Forest::Avx512 { proof, .. } => Some(proof),
-        }
+    /// What evaluates this model.
+    pub(crate) fn instructions(&self) -> Instructions {
+        self.instructions
     }
 
     fn of_terms(&self, row: &[f64]) -> f64 {

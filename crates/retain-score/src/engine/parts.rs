@@ -12,6 +12,10 @@ use crate::model::{Node, NodeKind, Tree};
 
 /// Trees of a block: as many as a vector register has bytes.
 pub(crate) const BLOCK: usize = 64;
+/// Rows that are scored together.
+pub(crate) const ROWS: usize = 256;
+/// Trees of which one row walks down side by side.
+pub(crate) const LANES: usize = 8;
 /// Views of one part: as many as a byte can name.
 pub(crate) const MAX_VIEWS: usize = 256;
 /// Levels of a symmetric tree: its leaf's position is a byte.
@@ -22,6 +26,16 @@ const MIN_TREES_PER_VIEW: f64 = 1.0 / 3.0;
 const MAX_CATEGORY_BYTES: usize = 1 << 24;
 /// The place where ranks go that nobody asks for.
 const NOWHERE: u16 = MAX_VIEWS as u16;
+
+/// At most [`ROWS`] rows, one after another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch<'a> {
+    pub(crate) values: &'a [f64],
+    pub(crate) n_features: usize,
+}
+
+/// Ranks of [`ROWS`] rows, view by view.
+pub(crate) type Columns = Vec<[u8; ROWS]>;
 
 /// Sixty-four bytes that fill a vector register.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +57,8 @@ pub(crate) struct Part {
     pub(crate) leaves_64: Vec<Ordered<64>>,
 }
 
-/// Finds the rank of a number in two steps: the group of eight thresholds it falls in, then the place within the group.
+/// Finds the rank of a number in two steps, the group of eight thresholds it falls in, then the place within the group; or by
+/// halving the groups.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ScaleRanks {
     pub(crate) feature_idx: u32,
@@ -52,6 +67,8 @@ pub(crate) struct ScaleRanks {
     pub(crate) first_line: u32,
     /// Lines that say which group.
     pub(crate) n_head_lines: u8,
+    /// A power of two, with room for one threshold more than there are.
+    pub(crate) n_groups: u8,
     pub(crate) n_thresholds: u8,
     /// Places of the ranks where missing values go left, and where they go right.
     pub(crate) places: [u16; 2],
@@ -73,8 +90,27 @@ pub(crate) struct Ordered<const LEAVES: usize> {
     pub(crate) questions: Vec<PlainQuestion>,
     /// How many questions each tree has.
     pub(crate) n_questions: Vec<u32>,
+    /// The same node by node, for walking down: trees have the children of a node beside each other and the root first.
+    pub(crate) trees: Vec<[Nodes<LEAVES>; LANES]>,
+    /// Steps to the deepest leaf of so many trees.
+    pub(crate) depths: Vec<u8>,
     /// Leaf values in units, from the left.
     pub(crate) leaves: Box<[[i64; LEAVES]; BLOCK]>,
+}
+
+/// As many nodes as a tree of so many leaves can have, and one more.
+pub(crate) type Nodes<const LEAVES: usize> = [[RankNode; LEAVES]; 2];
+
+/// A question, or a leaf that steps onto itself.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(4))]
+pub(crate) struct RankNode {
+    pub(crate) view: u8,
+    pub(crate) at: u8,
+    /// The left child; the right one stands behind it. A leaf's own position.
+    pub(crate) left: u8,
+    /// Which leaf it is, from the left.
+    pub(crate) leaf: u8,
 }
 
 /// One question of each of the trees; a node comes after those above it.
@@ -113,6 +149,8 @@ struct Shaped {
     /// A symmetric tree has one question a level; another one tells which leaves are left of it: the first and how many.
     questions: Vec<(Question, usize, usize)>,
     leaves: Vec<i64>,
+    /// Steps from the root to the deepest leaf.
+    depth: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,18 +226,22 @@ fn shape(tree: &Tree, views: &mut Views, fixed: FixedPoint) -> Option<Shaped> {
     if let Some(levels) = symmetric_levels(tree).filter(|levels| levels.len() > 1) {
         let questions = levels.into_iter().map(|kind| Some((ask(kind)?, 0, 0))).collect::<Option<Vec<_>>>()?;
         let leaves = symmetric_leaves(tree, questions.len(), fixed);
-        return Some(Shaped { form: Form::Symmetric, questions, leaves });
+        return Some(Shaped { form: Form::Symmetric, depth: questions.len() as u8, questions, leaves });
     }
-    let (mut questions, mut leaves) = (Vec::new(), Vec::new());
+    let (mut questions, mut leaves, mut depth) = (Vec::new(), Vec::new(), 0);
     // Depth first, left before right: leaves come in their order. A question is complete when its left side is.
-    let mut waiting = vec![Visit::Node(0)];
+    let mut waiting = vec![Visit::Node(0, 0)];
     while let Some(visit) = waiting.pop() {
         match visit {
-            Visit::Node(position) => match &tree.nodes[position as usize].kind {
-                NodeKind::Leaf { value } => leaves.push(fixed.encode(*value)),
+            Visit::Node(position, level) => match &tree.nodes[position as usize].kind {
+                NodeKind::Leaf { value } => {
+                    leaves.push(fixed.encode(*value));
+                    depth = level.max(depth);
+                }
                 kind @ NodeKind::Split { left, right, .. } => {
                     questions.push((ask(kind)?, leaves.len(), 0));
-                    waiting.extend([Visit::Node(*right), Visit::LeftDone(questions.len() - 1), Visit::Node(*left)]);
+                    let done = Visit::LeftDone(questions.len() - 1);
+                    waiting.extend([Visit::Node(*right, level + 1), done, Visit::Node(*left, level + 1)]);
                 }
             },
             Visit::LeftDone(question) => questions[question].2 = leaves.len() - questions[question].1,
@@ -211,11 +253,12 @@ fn shape(tree: &Tree, views: &mut Views, fixed: FixedPoint) -> Option<Shaped> {
         17..=32 => Form::Leaves32,
         _ => Form::Leaves64,
     };
-    Some(Shaped { form, questions, leaves })
+    Some(Shaped { form, questions, leaves, depth })
 }
 
 enum Visit {
-    Node(u32),
+    /// Position and depth.
+    Node(u32, u8),
     LeftDone(usize),
 }
 
@@ -277,15 +320,15 @@ impl OpenPart {
     }
 
     fn close(mut self, views: &Views, n_categories: &dyn Fn(u32) -> usize) -> Part {
-        // Trees of one form and size stand together, so that a block has no more steps than its trees need.
-        self.trees.sort_by_key(|(position, shaped)| (shaped.form, shaped.questions.len(), *position));
+        // Trees of one form, size and depth stand together, so that none waits long for others.
+        self.trees.sort_by_key(|(position, shaped)| (shaped.form, shaped.questions.len(), shaped.depth, *position));
         let place = |view: u32| self.place_of(view).unwrap_or(0);
         let mut part = Part { n_views: self.views.len(), ..Part::default() };
         for (at, &view) in self.views.iter().enumerate() {
             part.add_ranks(views.list[view as usize], at as u16, views, n_categories);
         }
         // Scales of like size one after another: their loops are predicted.
-        part.scales.sort_by_key(|scale| scale.n_head_lines);
+        part.scales.sort_by_key(|scale| scale.n_thresholds);
         for of_form in self.trees.chunk_by(|(_, a), (_, b)| a.form == b.form) {
             for block in of_form.chunks(BLOCK) {
                 let trees: Vec<&Shaped> = block.iter().map(|(_, shaped)| shaped).collect();
@@ -333,18 +376,33 @@ impl Part {
         let in_lines = |values: &[f64]| -> Vec<[f64; 8]> {
             values.chunks(8).map(|line| std::array::from_fn(|i| line.get(i).copied().unwrap_or(f64::NAN))).collect()
         };
-        let groups = in_lines(&scale.thresholds);
+        let mut groups = in_lines(&scale.thresholds);
         let heads = in_lines(&groups.iter().skip(1).map(|group| group[0]).collect::<Vec<_>>());
+        let n_groups = (scale.thresholds.len() / 8 + 1).next_power_of_two();
+        groups.resize(n_groups, [f64::NAN; 8]);
         let mut places = [NOWHERE; 2];
         places[side] = place;
         self.scales.push(ScaleRanks {
             feature_idx: scale.feature_idx,
             first_line: self.lines.len() as u32,
             n_head_lines: heads.len() as u8,
+            n_groups: n_groups as u8,
             n_thresholds: scale.thresholds.len() as u8,
             places,
         });
         self.lines.extend(heads.into_iter().chain(groups));
+    }
+}
+
+impl<'a> Batch<'a> {
+    #[inline]
+    pub(crate) fn n_rows(self) -> usize {
+        self.values.len() / self.n_features
+    }
+
+    #[inline]
+    pub(crate) fn rows(self) -> impl Iterator<Item = &'a [f64]> {
+        self.values.chunks_exact(self.n_features)
     }
 }
 
@@ -364,6 +422,8 @@ impl<const LEAVES: usize> Ordered<LEAVES> {
             steps: vec![nothing; n_steps],
             questions: Vec::new(),
             n_questions: trees.iter().map(|tree| tree.questions.len() as u32).collect(),
+            trees: Vec::new(),
+            depths: Vec::new(),
             leaves: Box::new([[0; LEAVES]; BLOCK]),
         };
         for (slot, tree) in trees.iter().enumerate() {
@@ -375,7 +435,41 @@ impl<const LEAVES: usize> Ordered<LEAVES> {
             }
             block.leaves[slot][..tree.leaves.len()].copy_from_slice(&tree.leaves);
         }
+        for side_by_side in trees.chunks(LANES) {
+            let nodes =
+                |lane: usize| side_by_side.get(lane).map_or([[RankNode::leaf(0, 0); LEAVES]; 2], |tree| nodes_of(tree, &place));
+            block.trees.push(std::array::from_fn(nodes));
+            block.depths.push(side_by_side.iter().map(|tree| tree.depth).max().unwrap_or(0));
+        }
         block
+    }
+}
+
+/// The nodes of a tree, level by level.
+fn nodes_of<const LEAVES: usize>(tree: &Shaped, place: impl Fn(u32) -> u8) -> Nodes<LEAVES> {
+    let mut nodes = [[RankNode::leaf(0, 0); LEAVES]; 2];
+    // What stands at each position: a node that is told by its first leaf and how many there are below it, and the question
+    // that is asked there or next.
+    let mut waiting = vec![(0, tree.leaves.len(), 0)];
+    let mut position = 0;
+    while let Some(&(first, n_leaves, question)) = waiting.get(position) {
+        nodes.as_flattened_mut()[position] = if n_leaves == 1 {
+            RankNode::leaf(position, first)
+        } else {
+            let (Question { view, at }, _, n_left) = tree.questions[question];
+            let left = waiting.len() as u8;
+            // Questions stand depth first: those of the left side, one fewer than its leaves, come before those of the right side.
+            waiting.extend([(first, n_left, question + 1), (first + n_left, n_leaves - n_left, question + n_left)]);
+            RankNode { view: place(view), at, left, leaf: 0 }
+        };
+        position += 1;
+    }
+    nodes
+}
+
+impl RankNode {
+    fn leaf(position: usize, leaf: usize) -> Self {
+        Self { view: 0, at: NEVER, left: position as u8, leaf: leaf as u8 }
     }
 }
 

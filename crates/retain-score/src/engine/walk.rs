@@ -1,4 +1,4 @@
-//! Trees walked from the root: what every machine can do, and what very large trees need.
+//! Trees walked from the root over the values themselves: what very large trees need, and parts whose ranks would not pay.
 //!
 //! Nodes of all trees lie in one array of 16 bytes each, the two children of a node beside each other, so that a step is
 //! `left + goes_right`. Leaves step onto themselves, which lets several trees of different depth walk side by side:

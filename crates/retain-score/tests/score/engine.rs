@@ -5,10 +5,12 @@ use retain_score::{Engine, Kernel, MarginModel, Node, NodeKind, Test, Tree};
 
 use crate::random::{Random, head, random, row, schema};
 
-/// Every kernel, alone and in batches of several sizes, against the plain evaluation: other kernels to the bit, the plain one up to the
-/// rounding of its own sum.
+const KERNELS: [Kernel; 3] = [Kernel::Portable, Kernel::Avx2, Kernel::Best];
+
+/// Every kernel, alone and in a batch, against the plain evaluation: other kernels to the bit, the plain one up to the rounding of its
+/// own sum.
 fn check(model: &MarginModel, schema: &FeatureSchema, rows: &[Vec<f64>]) {
-    let engines = [Kernel::Best, Kernel::Portable].map(|kernel| Engine::with_kernel(model, schema, kernel).unwrap());
+    let engines = KERNELS.map(|kernel| Engine::with_kernel(model, schema, kernel).unwrap());
     let values: Vec<f64> = rows.concat();
     let size: f64 = 1.0 + model.trees.iter().map(largest_leaf).sum::<f64>();
     for engine in &engines {
@@ -18,7 +20,7 @@ fn check(model: &MarginModel, schema: &FeatureSchema, rows: &[Vec<f64>]) {
         for (row, in_batch) in rows.iter().zip(&batch) {
             let alone = engine.margin(row);
             assert_eq!(alone.to_bits(), in_batch.to_bits(), "{row:?}");
-            assert_eq!(alone.to_bits(), engines[1].margin(row).to_bits(), "{row:?}");
+            assert_eq!(alone.to_bits(), engines[0].margin(row).to_bits(), "{row:?}");
             assert!((alone - model.margin(row)).abs() < 1e-14 * size, "{alone} {} {row:?}", model.margin(row));
         }
     }
@@ -141,6 +143,53 @@ fn models_with_terms_agree() {
         let model = head(&schema, seed as usize % 21, 1 + seed as usize % 7, &mut rng);
         let rows: Vec<Vec<f64>> = (0..200).map(|_| row(&schema, &mut rng)).collect();
         check(&model.margin, &schema, &rows);
+    }
+}
+
+/// Batches that end just before, at and after the sizes in which rows go through the kernels.
+#[test]
+fn batches_of_any_length_agree_with_single_rows() {
+    let mut rng = random(8);
+    let schema = schema(12, &mut rng);
+    let thresholds = [-1.0, -0.5, 0.0, 0.5, 1.0];
+    let trees = (0..90).map(|position| match position % 3 {
+        0 => symmetric(&schema, 4, &thresholds, &mut rng),
+        1 => leafwise(&schema, 25, &thresholds, &mut rng),
+        _ => leafwise(&schema, 80, &thresholds, &mut rng),
+    });
+    let model = MarginModel { intercept: 0.0, terms: Vec::new(), trees: trees.collect() };
+    let rows = rows_around(&schema, &thresholds, 1_100, &mut rng);
+    let values = rows.concat();
+    for engine in KERNELS.map(|kernel| Engine::with_kernel(&model, &schema, kernel).unwrap()) {
+        let alone: Vec<f64> = rows.iter().map(|row| engine.margin(row)).collect();
+        let mut batch = vec![0.0];
+        for length in (0..=70).chain([127, 128, 129, 191, 192, 193]).chain(250..=262).chain([383, 384, 385, 511, 512, 513, 1_100])
+        {
+            engine.margins(&values[..length * schema.n_features()], &mut batch);
+            assert_eq!(batch, alone[..length]);
+        }
+    }
+}
+
+/// As many views as fill the tables of ranks, one fewer and one more: every feature is seen in one way, and all of them are asked.
+#[test]
+fn models_of_any_number_of_views_agree() {
+    let mut rng = random(9);
+    for n_features in [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 191, 192, 193, 255, 256, 257] {
+        let schema = numbers(n_features);
+        let thresholds = [-1.0, 0.0, 1.0];
+        let trees = (0..2 * n_features).map(|position| {
+            let mut tree = leafwise(&schema, 2 + position % 13, &thresholds, &mut rng);
+            for (number, node) in tree.nodes.iter_mut().enumerate() {
+                if let NodeKind::Split { feature_idx, missing_left, .. } = &mut node.kind {
+                    *feature_idx = ((position + 7 * number) % n_features) as u32;
+                    *missing_left = feature_idx.is_multiple_of(2);
+                }
+            }
+            tree
+        });
+        let model = MarginModel { intercept: 0.0, terms: Vec::new(), trees: trees.collect() };
+        check(&model, &schema, &rows_around(&schema, &thresholds, 140, &mut rng));
     }
 }
 
