@@ -218,3 +218,18 @@ fn a_model_of_the_first_version_is_still_read() {
     bytes.remove(16);
     assert_eq!(Model::decode(&bytes).unwrap(), (Model::Event(head), 4));
 }
+
+#[test]
+fn a_name_that_is_no_text_is_refused() {
+    let mut rng = random(8);
+    let schema = schema(3, &mut rng);
+    let hazard = |name: &str| {
+        let hazard = head(&retain_score::with_period(&schema).unwrap(), 1, 1, &mut random(9));
+        let causes = vec![retain_score::Cause { name: name.to_owned(), hazard }];
+        Model::Hazard(retain_score::HazardModel { period_ends: vec![30.0], horizon_days: 30.0, causes })
+    };
+    let mut bytes = hazard("price").encode(3);
+    let offset = bytes.windows(5).position(|window| window == b"price").unwrap();
+    bytes[offset] = 0xff;
+    assert_eq!(Model::decode(&bytes).unwrap_err(), FormatError::Text { offset, what: "a name" });
+}
