@@ -262,8 +262,9 @@ fn linear(weights: &[f32], n_features: usize) -> Result<MarginModel, ImportError
     let term = |(feature_idx, &weight): (usize, &f32)| Term {
         feature_idx: feature_idx as u32,
         shape: Shape::Number {
-            low: f64::MIN,
-            high: f64::MAX,
+            // Values are `f32` there; beyond, products and their sum could leave the numbers.
+            low: f64::from(f32::MIN),
+            high: f64::from(f32::MAX),
             log: false,
             center: 0.0,
             scale: 1.0,

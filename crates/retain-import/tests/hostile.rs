@@ -279,3 +279,16 @@ fn a_blank_category_stands_for_missing_values_in_catboost() {
 fn text_of(value: &serde_json::Value) -> String {
     value.as_str().unwrap().to_owned()
 }
+
+#[test]
+fn a_weight_times_any_value_is_a_number() {
+    let text = String::from_utf8(data("xgboost_linear.json")).unwrap();
+    let text = text.replacen("9.0810984E-1", "3E38", 1).replacen("-1.3402711E-1", "-3E38", 1);
+    let mut model = read(Library::XgBoost, text.as_bytes()).unwrap();
+    let specs = model.schema_features(|_| None).unwrap();
+    let schema = FeatureSchema::new(specs, None, "target".into(), "1".into(), None).unwrap();
+    model.margin.check(&schema).unwrap();
+    for row in [[f64::MAX, f64::MAX], [f64::INFINITY, f64::INFINITY], [f64::MIN, f64::MAX], [1e39, -1e39]] {
+        assert!(model.margin.margin(&row).is_finite(), "{row:?}");
+    }
+}
