@@ -280,6 +280,43 @@ fn text_of(value: &serde_json::Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
+/// A model of one tree: a split by the categories 3 and 70 below one that takes zeros for missing where `decision` says so.
+fn coded(infos: &str, decision: u8, words: &str) -> Imported {
+    let n_words = words.split(' ').count();
+    let text = format!(
+        "tree\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=1\nobjective=regression\nfeature_names=a plan\n\
+         feature_infos=[-1:1] {infos}\n\nTree=0\nnum_leaves=3\nnum_cat=1\nsplit_feature=0 1\nthreshold=1 0\ndecision_type={decision} 1\n\
+         left_child=-1 -2\nright_child=1 -3\nleaf_value=1 2 3\nleaf_count=5 6 7\ncat_boundaries=0 {n_words}\ncat_threshold={words}\n\n\
+         end of trees\n"
+    );
+    read(Library::LightGbm, text.as_bytes()).unwrap()
+}
+
+/// A list of all numbers up to the largest would be as long as a few digits say.
+#[test]
+fn codes_are_listed_as_far_as_the_file_names_them() {
+    let mut model = coded("-1:999999:9223372036854775807:3", 2, "8 0 64");
+    let specs = model.schema_features(|_| None).unwrap();
+    assert_eq!(specs[1].categories, ["3", "70", "999999"]);
+    let leaf = |category: f64| model.margin.trees[0].value(&[5.0, category]);
+    // Positions, the last for every number that the file does not name.
+    assert_eq!([leaf(0.0), leaf(1.0), leaf(2.0), leaf(3.0), leaf(f64::NAN)], [2.0, 2.0, 3.0, 3.0, 3.0]);
+
+    // Numbers of a table are known too, behind those of the file.
+    let mut model = coded("none", 2, "8 0 64");
+    let texts = ["2", "70", " 71", "2"].map(str::to_owned);
+    assert_eq!(model.schema_features(|_| Some(texts.to_vec())).unwrap()[1].categories, ["3", "70", "2", "71"]);
+    assert_eq!(model.margin.trees[0].value(&[5.0, 1.0]), 2.0);
+
+    // Texts are positions of the table, whichever of them the file names.
+    let mut model = coded("none", 2, "8");
+    let specs = model.schema_features(|_| Some(["e", "d", "c", "b", "a"].map(str::to_owned).to_vec())).unwrap();
+    let position = specs[1].category_index("d").unwrap();
+    let leaves = [0, 1, 2, 3, 4].map(|category| model.margin.trees[0].value(&[5.0, f64::from(category)]));
+    assert_eq!((leaves[position], leaves.iter().sum::<f64>()), (2.0, 14.0));
+    assert!(coded("none", 2, "8").schema_features(|_| Some(["a", "b", "c"].map(str::to_owned).to_vec())).is_err());
+}
+
 #[test]
 fn a_weight_times_any_value_is_a_number() {
     let text = String::from_utf8(data("xgboost_linear.json")).unwrap();
