@@ -329,3 +329,31 @@ fn a_weight_times_any_value_is_a_number() {
         assert!(model.margin.margin(&row).is_finite(), "{row:?}");
     }
 }
+
+/// What is below a zero stands there twice, sets too: they are counted by their categories.
+#[test]
+fn sets_below_zeros_are_counted_by_their_size() {
+    let depth = 12_i64;
+    let list = |number: &dyn Fn(i64) -> i64, n: i64| (0..n).map(|at| number(at).to_string()).collect::<Vec<_>>().join(" ");
+    let names = list(&|at| at, depth + 1);
+    let file = |n_words: usize| {
+        // A chain of zeros with a split by categories at its end.
+        format!(
+            "tree\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx={depth}\nobjective=regression\nfeature_names={names}\n\nTree=0\n\
+             num_leaves={}\nnum_cat=1\nsplit_feature={}\nthreshold={}\ndecision_type={}\nleft_child={}\nright_child={}\nleaf_value={}\n\
+             cat_boundaries=0 {n_words}\ncat_threshold={}\n\nend of trees\n",
+            depth + 2,
+            list(&|at| at, depth + 1),
+            list(&|at| i64::from(at < depth), depth + 1),
+            // Missing type Zero, by default right; then categories.
+            list(&|at| if at < depth { 4 } else { 1 }, depth + 1),
+            list(&|at| if at < depth { at + 1 } else { -1 }, depth + 1),
+            list(&|at| -2 - at, depth + 1),
+            list(&|_| 1, depth + 2),
+            vec!["4294967295"; n_words].join(" "),
+        )
+    };
+    read(Library::LightGbm, file(1).as_bytes()).unwrap();
+    let error = read(Library::LightGbm, file(1_000).as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("zero_as_missing"), "{error}");
+}
