@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use retain_core::{ColumnKind, FeatureSpec};
-use retain_score::{NodeKind, Test, limits};
+use retain_score::{NodeKind, Test, Tree, limits};
 
 use crate::city_hash::category_hash;
 use crate::error::ImportError;
@@ -32,8 +32,8 @@ pub enum ImportedKind {
 pub enum Categories {
     /// By their texts.
     Texts(Vec<String>),
-    /// By whole numbers from 0; the trees ask about so many.
-    Codes(usize),
+    /// By whole numbers from 0: those that the file names, rising.
+    Codes(Vec<u32>),
     /// By CatBoost's hash of their texts, see [`crate::category_hash`].
     Hashes(Vec<u32>),
 }
@@ -97,15 +97,16 @@ fn settle(
     let silent = |texts| Ok(Settled { texts, warning: None });
     match categories {
         Categories::Texts(texts) => silent(texts.clone()),
-        Categories::Codes(n_codes) if *n_codes > limits::MAX_CATEGORIES => {
-            Err(ImportError::too_large("categories of one feature", *n_codes, limits::MAX_CATEGORIES))
+        Categories::Codes(codes) if codes.len() > limits::MAX_CATEGORIES => {
+            Err(ImportError::too_large("categories of one feature", codes.len(), limits::MAX_CATEGORIES))
         }
-        Categories::Codes(n_codes) => match texts_of(&feature.name) {
-            Some(texts) if !texts.iter().all(|text| text.trim().parse::<u32>().is_ok()) => {
-                by_order(&feature.name, *n_codes, texts)
+        Categories::Codes(codes) => {
+            let texts = texts_of(&feature.name).unwrap_or_default();
+            match texts.iter().map(|text| text.trim().parse().ok()).collect() {
+                Some(others) => silent(by_number(codes, others)),
+                None => by_order(&feature.name, codes, texts),
             }
-            _ => silent((0..(*n_codes).max(1)).map(|code| code.to_string()).collect()),
-        },
+        }
         // A feature that no tree asks about needs a list all the same.
         Categories::Hashes(hashes) if hashes.is_empty() => {
             silent(texts_of(&feature.name).filter(|texts| !texts.is_empty()).unwrap_or_else(|| vec!["0".to_owned()]))
@@ -114,8 +115,19 @@ fn settle(
     }
 }
 
-fn by_order(feature: &str, n_codes: usize, mut texts: Vec<String>) -> Result<Settled, ImportError> {
+/// The codes that a file names, with those of a table behind them: no tree asks about these, and training may have seen them.
+fn by_number(codes: &[u32], mut others: Vec<u32>) -> Vec<String> {
+    others.retain(|code| codes.binary_search(code).is_err());
+    others.sort_unstable();
+    others.dedup();
+    let texts: Vec<String> = codes.iter().chain(&others).map(u32::to_string).collect();
+    // A feature that no tree asks about needs a list all the same.
+    if texts.is_empty() { vec!["0".to_owned()] } else { texts }
+}
+
+fn by_order(feature: &str, codes: &[u32], mut texts: Vec<String>) -> Result<Settled, ImportError> {
     texts.sort_unstable();
+    let n_codes = codes.last().map_or(0, |&last| last as usize + 1);
     if texts.len() < n_codes {
         let what = format!("the model asks about {n_codes} categories by number, and the table has {} texts", texts.len());
         return Err(ImportError::Categories { feature: feature.to_owned(), what });
@@ -125,7 +137,41 @@ fn by_order(feature: &str, n_codes: usize, mut texts: Vec<String>) -> Result<Set
         order, as pandas has them",
         texts.len()
     );
+    let is_named = |position: usize| codes.binary_search(&(position as u32)).is_ok();
+    let (named, others): (Vec<_>, Vec<_>) = texts.into_iter().enumerate().partition(|(position, _)| is_named(*position));
+    let texts = named.into_iter().chain(others).map(|(_, text)| text).collect();
     Ok(Settled { texts, warning: Some(warning) })
+}
+
+/// Adds the codes that trees ask about to the lists of the features that are known by codes, and turns the trees' codes into positions
+/// there.
+///
+/// A list of everything up to the largest code would be as long as a small file says; the codes that a file names are as many as it has
+/// room for.
+pub(crate) fn list_codes(trees: &mut [Tree], features: &mut [ImportedFeature]) {
+    for node in trees.iter().flat_map(|tree| &tree.nodes) {
+        if let NodeKind::Split { feature_idx, test: Test::OneOf(set), .. } = &node.kind
+            && let ImportedKind::Category(Categories::Codes(codes)) = &mut features[*feature_idx as usize].kind
+        {
+            codes.extend(set);
+        }
+    }
+    for feature in &mut *features {
+        if let ImportedKind::Category(Categories::Codes(codes)) = &mut feature.kind {
+            codes.sort_unstable();
+            codes.dedup();
+        }
+    }
+    for node in trees.iter_mut().flat_map(|tree| &mut tree.nodes) {
+        if let NodeKind::Split { feature_idx, test: Test::OneOf(set), .. } = &mut node.kind
+            && let ImportedKind::Category(Categories::Codes(codes)) = &features[*feature_idx as usize].kind
+        {
+            // Positions rise with the codes, so the set stays sorted; every code of a tree has one.
+            for code in set {
+                *code = codes.partition_point(|known| known < code) as u32;
+            }
+        }
+    }
 }
 
 fn by_hash(feature: &str, hashes: &[u32], texts: Option<Vec<String>>) -> Result<Vec<String>, ImportError> {

@@ -15,7 +15,7 @@ use retain_score::{MarginModel, Test, limits};
 use serde::Deserialize;
 
 use crate::error::ImportError;
-use crate::features::{Categories, ImportedFeature, ImportedKind};
+use crate::features::{Categories, ImportedFeature, ImportedKind, list_codes};
 use crate::lightgbm_text::{Block, TextModel};
 use crate::tree::{RawNode, RawTest, TreeMaker, ZERO_BAND};
 use crate::{Imported, Library, Link};
@@ -55,7 +55,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Imported, ImportError> {
         let nodes = read_nodes(block, divisor, &mut columns)?;
         trees.push(maker.make(position, &nodes, names.len())?);
     }
-    let features = columns.features(names, model.pandas_categorical)?;
+    let mut features = columns.features(names, model.pandas_categorical)?;
+    list_codes(&mut trees, &mut features);
     let margin = MarginModel { intercept: 0.0, terms: Vec::new(), trees };
     Ok(Imported { library: Library::LightGbm, objective, link, margin, features, warnings: Vec::new() })
 }
@@ -142,7 +143,7 @@ fn read_splits(block: &Block<'_>, n_splits: usize, columns: &mut Columns) -> Res
             numerical(block, thresholds[split], decision)?
         } else {
             let set = sets.take(block, thresholds[split])?;
-            columns.note_categories(feature_idx, &set);
+            columns.note_category(feature_idx);
             (RawTest::Plain { test: Test::OneOf(set), missing_left: false }, false)
         };
         // Leaves are counted from −1 downwards; a child that is neither is refused with the tree.
@@ -236,13 +237,13 @@ impl CategorySets {
 struct Columns {
     /// Columns that hold categories.
     categorical: BTreeSet<usize>,
-    /// How many codes of each column the trees and the training rows know.
-    n_codes: Vec<usize>,
+    /// The codes of each column that training rows had.
+    codes: Vec<Vec<u32>>,
 }
 
 impl Columns {
     fn new(model: &TextModel<'_>, n_features: usize) -> Result<Self, ImportError> {
-        let mut columns = Self { categorical: BTreeSet::new(), n_codes: vec![0; n_features] };
+        let mut columns = Self { categorical: BTreeSet::new(), codes: vec![Vec::new(); n_features] };
         let listed = model.parameters.get("categorical_feature").copied().unwrap_or_default();
         let listed = listed.split(',').filter_map(|column| column.trim().parse::<usize>().ok());
         columns.categorical.extend(listed.filter(|&column| column < n_features));
@@ -254,17 +255,15 @@ impl Columns {
         for (column, info) in infos.iter().enumerate().filter(|(_, info)| !info.starts_with('[') && **info != "none") {
             columns.categorical.insert(column);
             // Categories of the training rows, −1 where they were missing.
-            let most = info.split(':').filter_map(|code| code.parse::<i64>().ok()).max().unwrap_or(-1);
-            columns.n_codes[column] = usize::try_from(most + 1).unwrap_or(0);
+            columns.codes[column] = info.split(':').filter_map(|code| code.parse().ok()).collect();
         }
         Ok(columns)
     }
 
     /// Features outside the model are refused with the tree.
-    fn note_categories(&mut self, column: usize, set: &[u32]) {
-        if let Some(n_codes) = self.n_codes.get_mut(column) {
+    fn note_category(&mut self, column: usize) {
+        if column < self.codes.len() {
             self.categorical.insert(column);
-            *n_codes = (*n_codes).max(set.last().map_or(0, |&last| last as usize + 1));
         }
     }
 
@@ -276,16 +275,16 @@ impl Columns {
             return Err(ImportError::unsupported(found, supported));
         }
         let mut lists = lists.into_iter();
-        let feature = |(column, name): (usize, String)| {
+        let feature = |((column, name), codes): ((usize, String), Vec<u32>)| {
             let kind = if self.categorical.contains(&column) {
-                let codes = Categories::Codes(self.n_codes[column]);
+                let codes = Categories::Codes(codes);
                 ImportedKind::Category(lists.next().filter(|list| !list.is_empty()).map_or(codes, Categories::Texts))
             } else {
                 ImportedKind::Number
             };
             ImportedFeature { name, kind }
         };
-        Ok(names.into_iter().enumerate().map(feature).collect())
+        Ok(names.into_iter().enumerate().zip(self.codes).map(feature).collect())
     }
 }
 

@@ -9,8 +9,14 @@ use crate::error::ImportError;
 /// LightGBM takes numbers up to this size for zero: its `kZeroThreshold`, an `f32`.
 pub(crate) const ZERO_BAND: f64 = 1e-35_f32 as f64;
 
-/// Nodes that may be added to all trees of a model so that zeros go with missing values.
+/// Nodes that may be added to all trees of a model so that zeros go with missing values: to any model, for each node that was read, and
+/// at most. Every level of a tree may double it, so a small file could otherwise ask for as much as a large one.
+const FREE_EXTRA_NODES: usize = 50_000;
+const EXTRA_NODES_PER_NODE: usize = 32;
 const MAX_EXTRA_NODES: usize = 500_000;
+
+/// Categories of a set that count as one more node when it stands there twice: they take the same room.
+const CATEGORIES_PER_NODE: usize = 16;
 
 /// The least cover of a leaf, as a share of the mean leaf's: explanations divide by covers, and leaves that no row reached have none.
 const LEAST_COVER: f64 = 1e-6;
@@ -47,6 +53,7 @@ pub(crate) enum RawTest {
 /// Makes trees, and keeps count of what they grow by.
 #[derive(Debug, Default)]
 pub(crate) struct TreeMaker {
+    n_read: usize,
     n_extra: usize,
 }
 
@@ -63,16 +70,17 @@ impl TreeMaker {
     pub(crate) fn make(&mut self, tree: usize, raw: &[RawNode], n_features: usize) -> Result<Tree, ImportError> {
         check(tree, raw, n_features)?;
         let mut unfolding = Unfolding::new(raw);
-        let most = raw.len() + (MAX_EXTRA_NODES - self.n_extra);
+        let n_read: usize = raw.iter().map(size_of).sum();
+        self.n_read += n_read;
+        let allowed = (FREE_EXTRA_NODES + EXTRA_NODES_PER_NODE * self.n_read).min(MAX_EXTRA_NODES);
         while let Some(next) = unfolding.waiting.pop() {
             unfolding.place(next);
-            if unfolding.nodes.len() > most {
-                let found =
-                    format!("so many splits with `zero_as_missing` that zeros need more than {MAX_EXTRA_NODES} extra nodes");
+            if self.n_extra + unfolding.size.saturating_sub(n_read) > allowed {
+                let found = format!("so many splits with `zero_as_missing` that zeros need more than {allowed} extra nodes");
                 return Err(ImportError::unsupported(found, "`zero_as_missing` with few levels, or `use_missing` alone"));
             }
         }
-        self.n_extra += unfolding.nodes.len().saturating_sub(raw.len());
+        self.n_extra += unfolding.size.saturating_sub(n_read);
         if unfolding.depth > limits::MAX_DEPTH {
             let (found, limit) = (unfolding.depth, limits::MAX_DEPTH);
             return Err(ImportError::too_large("nodes on a path", found, limit));
@@ -168,12 +176,14 @@ struct Unfolding<'a> {
     /// Where each placed node comes from.
     origins: Vec<usize>,
     depth: usize,
+    /// Of all nodes placed, see [`size_of`].
+    size: usize,
 }
 
 impl<'a> Unfolding<'a> {
     fn new(raw: &'a [RawNode]) -> Self {
         let root = Waiting { raw_idx: 0, parent: None, depth: 1, known: None, is_not_below: false };
-        Self { raw, waiting: vec![root], nodes: Vec::with_capacity(raw.len()), origins: Vec::new(), depth: 0 }
+        Self { raw, waiting: vec![root], nodes: Vec::with_capacity(raw.len()), origins: Vec::new(), depth: 0, size: 0 }
     }
 
     fn place(&mut self, next: Waiting) {
@@ -261,6 +271,7 @@ impl<'a> Unfolding<'a> {
         self.nodes.push(Node { cover: 0.0, kind });
         self.origins.push(next.raw_idx);
         self.depth = self.depth.max(next.depth);
+        self.size += size_of(&self.raw[next.raw_idx]);
         place
     }
 
@@ -282,6 +293,14 @@ impl<'a> Unfolding<'a> {
             };
         }
         Tree { nodes: self.nodes }
+    }
+}
+
+/// The room that a node takes, in nodes.
+fn size_of(node: &RawNode) -> usize {
+    match node {
+        RawNode::Split { test: RawTest::Plain { test: Test::OneOf(set), .. }, .. } => 1 + set.len() / CATEGORIES_PER_NODE,
+        RawNode::Leaf { .. } | RawNode::Split { .. } => 1,
     }
 }
 

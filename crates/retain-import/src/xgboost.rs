@@ -10,7 +10,7 @@ use retain_score::{MarginModel, Shape, Term, Test, limits};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::ImportError;
-use crate::features::{Categories, ImportedFeature, ImportedKind};
+use crate::features::{Categories, ImportedFeature, ImportedKind, list_codes};
 use crate::float32::below_f32;
 use crate::tree::{RawNode, RawTest, TreeMaker};
 use crate::xgboost_categories::CategoryFile;
@@ -149,15 +149,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Imported, ImportError> {
         ("gbtree" | "gblinear", None) => return Err(ImportError::syntax("gradient_booster", "there is no `model`")),
         (other, _) => return Err(ImportError::unsupported(format!("the booster `{other}`"), SUPPORTED_BOOSTERS)),
     };
-    let mut codes = Codes::new(&learner.feature_types, n_features);
+    let mut categorical = Categorical::new(&learner.feature_types, n_features);
     let mut margin = if learner.gradient_booster.name == "gblinear" {
         linear(&model.weights, n_features)?
     } else {
-        MarginModel { trees: read_trees(&model.trees, drops.as_deref(), &mut codes)?, ..MarginModel::default() }
+        MarginModel { trees: read_trees(&model.trees, drops.as_deref(), &mut categorical)?, ..MarginModel::default() }
     };
     margin.intercept += intercept;
     let warnings = learner.attributes.best_iteration.iter().filter_map(|best| early_stop(best, margin.trees.len())).collect();
-    let features = codes.features(names, &model.cats)?;
+    let mut features = categorical.features(names, &model.cats)?;
+    list_codes(&mut margin.trees, &mut features);
     Ok(Imported { library: Library::XgBoost, objective: learner.objective.name, link, margin, features, warnings })
 }
 
@@ -262,8 +263,9 @@ fn linear(weights: &[f32], n_features: usize) -> Result<MarginModel, ImportError
     let term = |(feature_idx, &weight): (usize, &f32)| Term {
         feature_idx: feature_idx as u32,
         shape: Shape::Number {
-            low: f64::MIN,
-            high: f64::MAX,
+            // Values are `f32` there; beyond, products and their sum could leave the numbers.
+            low: f64::from(f32::MIN),
+            high: f64::from(f32::MAX),
             log: false,
             center: 0.0,
             scale: 1.0,
@@ -277,7 +279,11 @@ fn linear(weights: &[f32], n_features: usize) -> Result<MarginModel, ImportError
     Ok(MarginModel { intercept: f64::from(bias), terms: used.map(term).collect(), trees: Vec::new() })
 }
 
-fn read_trees(files: &[TreeFile], drops: Option<&[f32]>, codes: &mut Codes) -> Result<Vec<retain_score::Tree>, ImportError> {
+fn read_trees(
+    files: &[TreeFile],
+    drops: Option<&[f32]>,
+    categorical: &mut Categorical,
+) -> Result<Vec<retain_score::Tree>, ImportError> {
     if files.len() > limits::MAX_TREES {
         return Err(ImportError::too_large("trees", files.len(), limits::MAX_TREES));
     }
@@ -289,13 +295,13 @@ fn read_trees(files: &[TreeFile], drops: Option<&[f32]>, codes: &mut Codes) -> R
     let tree = |(position, file): (usize, &TreeFile)| {
         // A dropped tree counts by its weight.
         let weight = drops.map_or(1.0, |drops| drops[position]);
-        let nodes = read_nodes(position, file, weight, codes)?;
-        maker.make(position, &nodes, codes.n_codes.len())
+        let nodes = read_nodes(position, file, weight, categorical)?;
+        maker.make(position, &nodes, categorical.0.len())
     };
     files.iter().enumerate().map(tree).collect()
 }
 
-fn read_nodes(position: usize, file: &TreeFile, weight: f32, codes: &mut Codes) -> Result<Vec<RawNode>, ImportError> {
+fn read_nodes(position: usize, file: &TreeFile, weight: f32, categorical: &mut Categorical) -> Result<Vec<RawNode>, ImportError> {
     check_lengths(position, file)?;
     let mut sets = category_sets(position, file)?;
     let mut nodes = Vec::with_capacity(file.left_children.len());
@@ -309,7 +315,7 @@ fn read_nodes(position: usize, file: &TreeFile, weight: f32, codes: &mut Codes) 
         let (feature_idx, default_left) = (file.split_indices[node], file.default_left[node].0);
         nodes.push(if file.split_type.get(node) == Some(&1) {
             let set = sets[node].take().unwrap_or_default();
-            codes.note_categories(feature_idx, &set);
+            categorical.note(feature_idx);
             // What is in the set goes right there, and left here.
             let test = RawTest::Plain { test: Test::OneOf(set), missing_left: !default_left };
             RawNode::Split { feature_idx, test, left: place(right), right: place(left) }
@@ -376,31 +382,26 @@ fn category_sets(position: usize, file: &TreeFile) -> Result<Vec<Option<Vec<u32>
     Ok(sets)
 }
 
-/// Which columns hold categories, and how many codes the trees know of each.
-struct Codes {
-    is_category: Vec<bool>,
-    n_codes: Vec<usize>,
-}
+/// Which columns hold categories.
+struct Categorical(Vec<bool>);
 
-impl Codes {
+impl Categorical {
     fn new(feature_types: &[String], n_features: usize) -> Self {
         let is_category = |feature_idx| feature_types.get(feature_idx).is_some_and(|kind| kind == "c");
-        Self { is_category: (0..n_features).map(is_category).collect(), n_codes: vec![0; n_features] }
+        Self((0..n_features).map(is_category).collect())
     }
 
     /// Features outside the model are refused with the tree.
-    fn note_categories(&mut self, feature_idx: usize, set: &[u32]) {
-        if let Some(n_codes) = self.n_codes.get_mut(feature_idx) {
-            self.is_category[feature_idx] = true;
-            *n_codes = (*n_codes).max(set.last().map_or(0, |&last| last as usize + 1));
+    fn note(&mut self, feature_idx: usize) {
+        if let Some(is_category) = self.0.get_mut(feature_idx) {
+            *is_category = true;
         }
     }
 
     fn features(self, names: Vec<String>, texts: &CategoryFile) -> Result<Vec<ImportedFeature>, ImportError> {
         let feature = |(feature_idx, name): (usize, String)| {
-            let kind = if self.is_category[feature_idx] {
-                let codes = Categories::Codes(self.n_codes[feature_idx]);
-                ImportedKind::Category(texts.texts(feature_idx)?.map_or(codes, Categories::Texts))
+            let kind = if self.0[feature_idx] {
+                ImportedKind::Category(texts.texts(feature_idx)?.map_or(Categories::Codes(Vec::new()), Categories::Texts))
             } else {
                 ImportedKind::Number
             };

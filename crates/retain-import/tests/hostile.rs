@@ -279,3 +279,81 @@ fn a_blank_category_stands_for_missing_values_in_catboost() {
 fn text_of(value: &serde_json::Value) -> String {
     value.as_str().unwrap().to_owned()
 }
+
+/// A model of one tree: a split by the categories 3 and 70 below one that takes zeros for missing where `decision` says so.
+fn coded(infos: &str, decision: u8, words: &str) -> Imported {
+    let n_words = words.split(' ').count();
+    let text = format!(
+        "tree\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=1\nobjective=regression\nfeature_names=a plan\n\
+         feature_infos=[-1:1] {infos}\n\nTree=0\nnum_leaves=3\nnum_cat=1\nsplit_feature=0 1\nthreshold=1 0\ndecision_type={decision} 1\n\
+         left_child=-1 -2\nright_child=1 -3\nleaf_value=1 2 3\nleaf_count=5 6 7\ncat_boundaries=0 {n_words}\ncat_threshold={words}\n\n\
+         end of trees\n"
+    );
+    read(Library::LightGbm, text.as_bytes()).unwrap()
+}
+
+/// A list of all numbers up to the largest would be as long as a few digits say.
+#[test]
+fn codes_are_listed_as_far_as_the_file_names_them() {
+    let mut model = coded("-1:999999:9223372036854775807:3", 2, "8 0 64");
+    let specs = model.schema_features(|_| None).unwrap();
+    assert_eq!(specs[1].categories, ["3", "70", "999999"]);
+    let leaf = |category: f64| model.margin.trees[0].value(&[5.0, category]);
+    // Positions, the last for every number that the file does not name.
+    assert_eq!([leaf(0.0), leaf(1.0), leaf(2.0), leaf(3.0), leaf(f64::NAN)], [2.0, 2.0, 3.0, 3.0, 3.0]);
+
+    // Numbers of a table are known too, behind those of the file.
+    let mut model = coded("none", 2, "8 0 64");
+    let texts = ["2", "70", " 71", "2"].map(str::to_owned);
+    assert_eq!(model.schema_features(|_| Some(texts.to_vec())).unwrap()[1].categories, ["3", "70", "2", "71"]);
+    assert_eq!(model.margin.trees[0].value(&[5.0, 1.0]), 2.0);
+
+    // Texts are positions of the table, whichever of them the file names.
+    let mut model = coded("none", 2, "8");
+    let specs = model.schema_features(|_| Some(["e", "d", "c", "b", "a"].map(str::to_owned).to_vec())).unwrap();
+    let position = specs[1].category_index("d").unwrap();
+    let leaves = [0, 1, 2, 3, 4].map(|category| model.margin.trees[0].value(&[5.0, f64::from(category)]));
+    assert_eq!((leaves[position], leaves.iter().sum::<f64>()), (2.0, 14.0));
+    assert!(coded("none", 2, "8").schema_features(|_| Some(["a", "b", "c"].map(str::to_owned).to_vec())).is_err());
+}
+
+#[test]
+fn a_weight_times_any_value_is_a_number() {
+    let text = String::from_utf8(data("xgboost_linear.json")).unwrap();
+    let text = text.replacen("9.0810984E-1", "3E38", 1).replacen("-1.3402711E-1", "-3E38", 1);
+    let mut model = read(Library::XgBoost, text.as_bytes()).unwrap();
+    let specs = model.schema_features(|_| None).unwrap();
+    let schema = FeatureSchema::new(specs, None, "target".into(), "1".into(), None).unwrap();
+    model.margin.check(&schema).unwrap();
+    for row in [[f64::MAX, f64::MAX], [f64::INFINITY, f64::INFINITY], [f64::MIN, f64::MAX], [1e39, -1e39]] {
+        assert!(model.margin.margin(&row).is_finite(), "{row:?}");
+    }
+}
+
+/// What is below a zero stands there twice, sets too: they are counted by their categories.
+#[test]
+fn sets_below_zeros_are_counted_by_their_size() {
+    let depth = 12_i64;
+    let list = |number: &dyn Fn(i64) -> i64, n: i64| (0..n).map(|at| number(at).to_string()).collect::<Vec<_>>().join(" ");
+    let names = list(&|at| at, depth + 1);
+    let file = |n_words: usize| {
+        // A chain of zeros with a split by categories at its end.
+        format!(
+            "tree\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx={depth}\nobjective=regression\nfeature_names={names}\n\nTree=0\n\
+             num_leaves={}\nnum_cat=1\nsplit_feature={}\nthreshold={}\ndecision_type={}\nleft_child={}\nright_child={}\nleaf_value={}\n\
+             cat_boundaries=0 {n_words}\ncat_threshold={}\n\nend of trees\n",
+            depth + 2,
+            list(&|at| at, depth + 1),
+            list(&|at| i64::from(at < depth), depth + 1),
+            // Missing type Zero, by default right; then categories.
+            list(&|at| if at < depth { 4 } else { 1 }, depth + 1),
+            list(&|at| if at < depth { at + 1 } else { -1 }, depth + 1),
+            list(&|at| -2 - at, depth + 1),
+            list(&|_| 1, depth + 2),
+            vec!["4294967295"; n_words].join(" "),
+        )
+    };
+    read(Library::LightGbm, file(1).as_bytes()).unwrap();
+    let error = read(Library::LightGbm, file(1_000).as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("zero_as_missing"), "{error}");
+}

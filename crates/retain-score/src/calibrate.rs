@@ -114,6 +114,11 @@ impl Calibrator {
                 if !rises(margins) || !rises(log_odds) {
                     return mismatch("margins and log-odds should be finite and rise strictly");
                 }
+                // Between two points their distance divides.
+                let span = |values: &[f64]| values[values.len() - 1] - values[0];
+                if !(span(margins).is_finite() && span(log_odds).is_finite()) {
+                    return mismatch("the distance from the first point to the last should be finite");
+                }
                 Ok(())
             }
         }

@@ -13,6 +13,10 @@ const PERIOD: &str = " period";
 /// Children's covers may miss their parent's by this share: sums of many weights round.
 const COVER_TOLERANCE: f64 = 1e-6;
 
+/// The largest size that all parts of a margin may have together: far from where sums and what is made of them end at infinity, from
+/// which it is one step to what is no number.
+const MAX_SIZE: f64 = 1e305;
+
 impl Model {
     /// Checks that every number is finite, every position inside its table and every tree a tree.
     ///
@@ -123,8 +127,35 @@ impl MarginModel {
         for (position, term) in self.terms.iter().enumerate() {
             check_term(position, term, schema)?;
         }
-        self.trees.iter().enumerate().try_for_each(|(position, tree)| check_tree(position, tree, schema))
+        self.trees.iter().enumerate().try_for_each(|(position, tree)| check_tree(position, tree, schema))?;
+        let terms = self.terms.iter().map(|term| size_of_shape(&term.shape) + term.mean.abs());
+        let size = self.intercept.abs() + terms.sum::<f64>() + self.trees.iter().map(size_of_tree).sum::<f64>();
+        if size.is_nan() || size > MAX_SIZE {
+            return Err(ModelError::Mismatch {
+                place: "margin".to_owned(),
+                what: "its parts should not add up to more than 1e305 for any row",
+            });
+        }
+        Ok(())
     }
+}
+
+/// No value of a feature makes a term larger.
+fn size_of_shape(shape: &Shape) -> f64 {
+    match shape {
+        Shape::Number { low, high, log, center, scale, linear, quadratic, missing } => {
+            // As `Shape::value` has it; between the ends `z` is smaller.
+            let z = |clamped: f64| ((if *log { libm::log1p(clamped - low) } else { clamped }) - center).abs() / scale;
+            let z = z(*low).max(z(*high));
+            missing.abs() + z * (linear.abs() + quadratic.abs() * z)
+        }
+        Shape::Category { values, missing } => values.iter().fold(missing.abs(), |size, value| size.max(value.abs())),
+    }
+}
+
+fn size_of_tree(tree: &Tree) -> f64 {
+    let value = |kind: &NodeKind| if let NodeKind::Leaf { value } = kind { value.abs() } else { 0.0 };
+    tree.nodes.iter().map(|node| value(&node.kind)).fold(0.0, f64::max)
 }
 
 fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), ModelError> {

@@ -92,6 +92,14 @@ pub enum FormatError {
         /// What is allowed.
         limit: usize,
     },
+    /// A text that is not UTF-8.
+    #[error("byte {offset}: {what} is not UTF-8")]
+    Text {
+        /// Where it begins.
+        offset: usize,
+        /// What was being read.
+        what: &'static str,
+    },
     /// Bytes after the end.
     #[error("byte {offset}: {left} bytes follow the end of the model")]
     Trailing {
@@ -392,8 +400,10 @@ impl<'a> Reader<'a> {
 
     fn name(&mut self) -> Result<String, FormatError> {
         let n_bytes = self.count("bytes of a name", 1, MAX_NAME_BYTES)?;
+        let offset = self.offset;
         let bytes = self.take(n_bytes, "a name")?;
-        Ok(String::from_utf8_lossy(bytes).into_owned())
+        // Replacing what is none would make the name longer than a name may be.
+        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| FormatError::Text { offset, what: "a name" })
     }
 
     fn amount(&mut self) -> Result<AmountModel, FormatError> {

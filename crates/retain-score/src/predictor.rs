@@ -483,7 +483,7 @@ impl CompiledAmount {
     fn answer(&self, margins: &AmountMargins) -> Prediction {
         let mut margin = margins.value;
         if self.occurrence_weight > 0.0 {
-            margin += self.occurrence_weight * self.log_occurrence(margins.occurrence);
+            margin += self.of_occurrence(margins.occurrence);
         }
         if let Some(spread) = margins.spread {
             margin += exp_within(spread);
@@ -499,10 +499,11 @@ impl CompiledAmount {
         }
     }
 
-    /// Log of the chance of any amount, from the margin of the occurrence.
-    fn log_occurrence(&self, margin: f64) -> f64 {
+    /// What the log of the chance of any amount adds, from the margin of the occurrence.
+    fn of_occurrence(&self, margin: f64) -> f64 {
         let log_odds = self.occurrence.calibrator.log_odds(margin);
-        -softplus(-log_odds)
+        // A steep calibrator makes the chance 0 and its logarithm infinite, which calibrators of amounts cannot take.
+        (self.occurrence_weight * -softplus(-log_odds)).max(-MAX_OCCURRENCE)
     }
 
     /// The parts that are not additive share their change out in proportion to their margins' contributions.
@@ -510,7 +511,7 @@ impl CompiledAmount {
         let mut whole = self.margin.explain(row);
         if self.occurrence_weight > 0.0 {
             let part = self.occurrence.engine.explain(row);
-            whole.add_bent(&part, |margin| self.occurrence_weight * self.log_occurrence(margin));
+            whole.add_bent(&part, |margin| self.of_occurrence(margin));
         }
         if let Some(spread) = &self.spread {
             whole.add_bent(&spread.explain(row), exp_within);
@@ -544,6 +545,9 @@ impl Interval {
         (limit(self.low[bin]), limit(self.high[bin]))
     }
 }
+
+/// The most that the log of a chance takes away: as large as margins may be.
+const MAX_OCCURRENCE: f64 = 1e305;
 
 /// Amounts beyond `e¹⁰⁰` mean nothing, and would not stay finite.
 const MAX_LOG: f64 = 100.0;

@@ -218,3 +218,78 @@ fn a_model_of_the_first_version_is_still_read() {
     bytes.remove(16);
     assert_eq!(Model::decode(&bytes).unwrap(), (Model::Event(head), 4));
 }
+
+#[test]
+fn a_name_that_is_no_text_is_refused() {
+    let mut rng = random(8);
+    let schema = schema(3, &mut rng);
+    let hazard = |name: &str| {
+        let hazard = head(&retain_score::with_period(&schema).unwrap(), 1, 1, &mut random(9));
+        let causes = vec![retain_score::Cause { name: name.to_owned(), hazard }];
+        Model::Hazard(retain_score::HazardModel { period_ends: vec![30.0], horizon_days: 30.0, causes })
+    };
+    let mut bytes = hazard("price").encode(3);
+    let offset = bytes.windows(5).position(|window| window == b"price").unwrap();
+    bytes[offset] = 0xff;
+    assert_eq!(Model::decode(&bytes).unwrap_err(), FormatError::Text { offset, what: "a name" });
+}
+
+/// Infinity less infinity is no number, and neither is what is made of it.
+#[test]
+fn parts_whose_sum_is_no_number_are_refused() {
+    let large = |model: &mut Head, factor: f64| {
+        for node in model.margin.trees.iter_mut().flat_map(|tree| &mut tree.nodes) {
+            if let NodeKind::Leaf { value } = &mut node.kind {
+                *value *= factor;
+            }
+        }
+    };
+    assert!(refused(|model| large(model, 1e305)).contains("1e305"));
+    refused(|model| model.margin.intercept = 2e305);
+    refused(|model| model.margin.terms[0].mean = -2e305);
+    let number = |low, high, log, scale, linear, quadratic| {
+        let missing = 0.0;
+        retain_score::Shape::Number { low, high, log, center: 0.0, scale, linear, quadratic, missing }
+    };
+    for shape in [
+        number(0.0, 1e200, false, 1.0, 1.0, 1.0),
+        number(-1e200, 0.0, false, 1.0, 1.0, -1.0),
+        number(0.0, 1.0, false, 1e-308, 1.0, 0.0),
+        number(0.0, 1.0, false, 1e-310, 0.0, 0.0),
+        number(f64::MIN, f64::MAX, true, 1.0, 1.0, 0.0),
+        number(f64::MIN, f64::MAX, false, 1.0, 1.5, 0.0),
+    ] {
+        assert!(refused(|model| model.margin.terms[0].shape = shape.clone()).contains("1e305"), "{shape:?}");
+    }
+    refused(|model| model.calibrator = Calibrator::Isotonic { margins: vec![-1e308, 1e308], log_odds: vec![0.0, 1.0] });
+    refused(|model| model.calibrator = Calibrator::Isotonic { margins: vec![0.0, 1.0], log_odds: vec![-1e308, 1e308] });
+}
+
+/// A chance of 0 has an infinite logarithm, which a calibrator of amounts would make no number.
+#[test]
+fn a_chance_of_nothing_is_an_amount_near_nothing() {
+    let mut rng = random(10);
+    let schema = schema(2, &mut rng);
+    let steep = Calibrator::Sigmoid { slope: f64::MAX, intercept: 0.0 };
+    let mut occurrence = Head { calibrator: steep, ..head(&schema, 0, 0, &mut rng) };
+    occurrence.margin.terms.clear();
+    occurrence.margin.intercept = -10.0;
+    let mut value = ValueHead {
+        margin: occurrence.margin.clone(),
+        occurrence_weight: 2.0,
+        spread: None,
+        calibrator: Calibrator::Beta { rise: 0.0, fall: 1.0, intercept: 0.0 },
+        interval: None,
+    };
+    for calibrator in [value.calibrator.clone(), Calibrator::Beta { rise: 1.0, fall: 0.0, intercept: 0.0 }, Calibrator::Identity]
+    {
+        value.calibrator = calibrator;
+        let model = Model::Amount(AmountModel { occurrence: occurrence.clone(), value: value.clone(), decline: None });
+        let predictor = Predictor::new(&model, &schema).unwrap();
+        let row = row(&schema, &mut rng);
+        let prediction = predictor.predict(&row);
+        assert!(prediction.margin.is_finite() && prediction.probability == 0.0, "{prediction:?}");
+        assert!(prediction.expected_value.is_some_and(|value| (0.0..=1.0).contains(&value)), "{prediction:?}");
+        assert_eq!(predictor.explain(&row).margin.to_bits(), prediction.margin.to_bits());
+    }
+}
