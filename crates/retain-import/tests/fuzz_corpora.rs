@@ -1,4 +1,4 @@
-//! The files that fuzzing found worth keeping, through the same checks, without a fuzzer: see `fuzz/README.md`.
+//! The files that fuzzing found worth keeping, through the same checks, without a fuzzer: see `crates/fuzz/README.md`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, missing_docs, reason = "tests stop where they cannot go on")]
 
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Shared with the fuzz package, which needs a C++ compiler and a nightly toolchain to be built.
-#[path = "../../../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/lib.rs"]
 #[allow(
     unreachable_pub,
     dead_code,
@@ -31,7 +31,7 @@ fn check(name: &str) {
 }
 
 fn corpora() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
 }
 
 fn files_of(folder: &Path) -> Vec<PathBuf> {

@@ -39,7 +39,7 @@ pub(crate) fn check(model: &Model, schema: &FeatureSchema) {
     let rows = probing(schema, margins.iter().copied());
     let batch = Rows::from_values(schema.n_features(), rows.concat()).expect("complete rows");
     let mut predictions = Vec::new();
-    predictor.predict_rows(&batch, &mut predictions);
+    predictor.predict_rows(batch.values(), &mut predictions);
     assert_eq!(predictions.len(), rows.len());
     for (position, (row, in_batch)) in rows.iter().zip(&predictions).enumerate() {
         let alone = predictor.predict(row);

@@ -66,7 +66,7 @@ fn check_scorer(scorer: &Scorer) {
     let rows = probing(scorer.schema(), []);
     let batch = Rows::from_values(scorer.schema().n_features(), rows.concat()).expect("complete rows");
     let mut predictions = Vec::new();
-    scorer.predict_rows(&batch, &mut predictions);
+    scorer.predict_rows(batch.values(), &mut predictions);
     for (row, prediction) in rows.iter().zip(&predictions) {
         assert!((0.0..=1.0).contains(&prediction.probability), "{prediction:?} at {row:?}");
         assert_eq!(scorer.predict(row), *prediction);
