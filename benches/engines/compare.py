@@ -3,6 +3,9 @@
 
     python3 benches/engines/compare.py
 
+Times are processor times: on an idle machine the times that pass, on a busy one without waiting for others. p50, p99, p99.9 and
+loading are times that pass, so those want an idle machine.
+
 Needs cargo, a C compiler and Linux. The first run makes two virtual environments in target/ (lleaves and tl2cgen need an older
 numpy), trains the forests and compiles them, which takes minutes; what is made is kept. `--help` tells the rest.
 """
@@ -99,8 +102,9 @@ def prepared(peers: Path, compilers: Path) -> Path:
     complete = folder / "complete"
     if not complete.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run([peers, HERE / "prepare.py", folder], check=True)
-        subprocess.run([compilers, HERE / "compile.py", folder], check=True)
+        # What the libraries have to say is no part of the tables.
+        subprocess.run([peers, HERE / "prepare.py", folder], check=True, stdout=sys.stderr)
+        subprocess.run([compilers, HERE / "compile.py", folder], check=True, stdout=sys.stderr)
         complete.touch()
     return folder
 
@@ -187,7 +191,8 @@ def print_contests(contests: dict, about: dict):
 
 
 def print_python(sizes: dict, about: dict):
-    print("**Through Python, in turns with ours in its own process**, nanoseconds a row; ours is measured inside its process\n")
+    where = "in turns with ours, which is measured inside its own process"
+    print(f"**Through Python, {where}**, nanoseconds a row\n")
     print("| trees | engine | 10,000 rows | × ours | one row | difference |")
     print("|---|---|---|---|---|---|")
     for n_trees, found in sizes.items():
@@ -203,17 +208,18 @@ def print_python(sizes: dict, about: dict):
 
 def print_loads(found: dict, n_trees: int):
     print(f"**{n_trees} trees from disk to the first prediction**, each in a fresh process\n")
-    print("| | milliseconds | × ours | peak memory for it |")
-    print("|---|---|---|---|")
+    print("| | milliseconds | × ours | of the processor | × ours | peak memory for it |")
+    print("|---|---|---|---|---|---|")
     medians = {
-        name: [statistics.median(said[key] for said in runs) for key in ("seconds", "peak_bytes")]
+        name: [statistics.median(said[key] for said in runs) for key in ("seconds", "cpu_seconds", "peak_bytes")]
         for name, runs in found["said"].items()
     }
-    for name, (seconds, peak) in medians.items():
-        ratio = "" if name == "retain" else f"{seconds / medians['retain'][0]:.1f}"
-        print(f"| {name} | {1e3 * seconds:.2f} | {ratio} | {peak / 1e6:.1f} MB |")
+    for name, (seconds, cpu_seconds, peak) in medians.items():
+        ratios = [f"{found / ours:.1f}" for found, ours in zip((seconds, cpu_seconds), medians["retain"])]
+        shown = ["", ""] if name == "retain" else ratios
+        print(f"| {name} | {1e3 * seconds:.2f} | {shown[0]} | {1e3 * cpu_seconds:.2f} | {shown[1]} | {peak / 1e6:.1f} MB |")
     for name, seconds in found["compiled"].items():
-        print(f"| {name}, to compile | {1e3 * seconds:,.0f} | {seconds / medians['retain'][0]:,.0f} | |")
+        print(f"| {name}, to compile | {1e3 * seconds:,.0f} | {seconds / medians['retain'][0]:,.0f} | | | |")
     print()
 
 

@@ -9,11 +9,14 @@ use retain_core::Rows;
 use retain_import::Library;
 use serde_json::{Value, json};
 
+use crate::clock::processor_time;
 use crate::engine::{Retain, ScoringEngine, largest_difference, per_row, quantile, read_rows};
 use crate::peers::{Answer, LightGbm, Lleaves, Tl2cgen, XgBoost};
 
 /// Rows that single calls rotate over: more than a branch predictor learns, and few enough to stay in the cache.
 const N_SINGLE_ROWS: usize = 1_000;
+/// The same for XGBoost, which prepares so much for each call that its rows hardly matter.
+const N_SLOW_ROWS: usize = 100;
 /// Rows that are explained in each round; the rounds go on where the one before ended.
 const N_EXPLAINED_ROWS: usize = 100;
 /// Rounds of one batch and of one pass of explanations for so many rounds of single rows: they take longer.
@@ -28,6 +31,8 @@ struct Contestant {
     engine: Box<dyn ScoringEngine>,
     /// Most that its answers may differ from those of ours on its forest.
     tolerance: f64,
+    /// Rows of a pass of single calls.
+    n_single: usize,
     margins: Vec<f64>,
     single: Vec<f64>,
     each: Vec<f64>,
@@ -37,7 +42,7 @@ struct Contestant {
 impl Contestant {
     fn new(name: &'static str, engine: impl ScoringEngine + 'static, tolerance: f64) -> Self {
         let (margins, single, each, batch) = Default::default();
-        Self { name, engine: Box::new(engine), tolerance, margins, single, each, batch }
+        Self { name, engine: Box::new(engine), tolerance, n_single: N_SINGLE_ROWS, margins, single, each, batch }
     }
 }
 
@@ -61,16 +66,16 @@ impl Contest<'_> {
             differences.extend(differences_from_first(contestants, &rows)?);
         }
         let mut contestants: Vec<Contestant> = forests.into_iter().flatten().collect();
-        let n_single = N_SINGLE_ROWS.min(rows.n_rows());
+        assert!(rows.n_rows() >= N_SINGLE_ROWS, "rows to rotate over");
         let mut clock = Vec::new();
         for round in 0..self.n_rounds {
             for contestant in &mut contestants {
-                contestant.single.push(per_row(contestant.engine.time_singles(&rows, n_single), n_single));
+                contestant.single.push(per_row(contestant.engine.time_singles(&rows, contestant.n_single), contestant.n_single));
             }
             for contestant in &mut contestants {
-                contestant.engine.time_each(&rows, n_single, &mut contestant.each);
+                contestant.engine.time_each(&rows, contestant.n_single, &mut contestant.each);
             }
-            clock.extend((0..n_single).map(|_| Instant::now().elapsed().as_nanos() as f64));
+            clock.extend((0..N_SINGLE_ROWS).map(|_| Instant::now().elapsed().as_nanos() as f64));
             if round % SINGLE_ROUNDS == 0 {
                 for contestant in &mut contestants {
                     let duration = contestant.engine.time_batch(&rows, &mut contestant.margins);
@@ -108,9 +113,10 @@ impl Contest<'_> {
     /// Engines with XGBoost's forest; the first is ours.
     fn on_xgboost(&self, rows: &Rows) -> Result<Vec<Contestant>, Box<dyn Error>> {
         let model = self.file("xgboost", "json");
+        let theirs = Contestant::new("XGBoost", XgBoost::open(self.xgboost, &model, rows)?, SINGLE_PRECISION);
         Ok(vec![
             Contestant::new("retain, XGBoost's forest", Retain::open(Library::XgBoost, &model)?, 0.0),
-            Contestant::new("XGBoost", XgBoost::open(self.xgboost, &model, rows)?, SINGLE_PRECISION),
+            Contestant { n_single: N_SLOW_ROWS, ..theirs },
         ])
     }
 
@@ -130,18 +136,23 @@ impl Contest<'_> {
         let (mut retain_ns, mut single_ns, mut batch_ns) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..self.n_rounds.div_ceil(SINGLE_ROUNDS) {
             let first = round * n_rows % (rows.n_rows() - n_rows + 1);
-            let start = Instant::now();
-            (first..first + n_rows).for_each(|row_idx| drop(black_box(ours.explain(rows.row(row_idx)))));
-            retain_ns.push(per_row(start.elapsed(), n_rows));
-            let start = Instant::now();
-            for row_idx in first..first + n_rows {
-                black_box(lightgbm.contributions(rows.row(row_idx)));
-            }
-            single_ns.push(per_row(start.elapsed(), n_rows));
+            let took = processor_time(|| {
+                for row_idx in first..first + n_rows {
+                    black_box(ours.explain(rows.row(row_idx)));
+                }
+            });
+            retain_ns.push(per_row(took, n_rows));
+            let took = processor_time(|| {
+                for row_idx in first..first + n_rows {
+                    black_box(lightgbm.contributions(rows.row(row_idx)));
+                }
+            });
+            single_ns.push(per_row(took, n_rows));
             let values = &rows.values()[first * self.n_features..(first + n_rows) * self.n_features];
-            let start = Instant::now();
-            black_box(lightgbm.batch_of_contributions(values, self.n_features));
-            batch_ns.push(per_row(start.elapsed(), n_rows));
+            let took = processor_time(|| {
+                black_box(lightgbm.batch_of_contributions(values, self.n_features));
+            });
+            batch_ns.push(per_row(took, n_rows));
         }
         Ok(json!({
             "difference": largest,

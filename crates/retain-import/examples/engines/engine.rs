@@ -11,6 +11,8 @@ use retain_core::{FeatureSchema, Rows};
 use retain_import::{Library, read};
 use retain_score::Engine;
 
+use crate::clock::processor_time;
+
 /// Rows before each timed pass: the engines before it have filled the caches with other forests.
 const N_WARM_ROWS: usize = 100;
 
@@ -22,14 +24,14 @@ pub(crate) trait ScoringEngine {
     /// The raw scores of all rows.
     fn batch(&mut self, rows: &Rows, margins: &mut Vec<f64>);
 
-    /// How long the first `n_rows` rows took, one call each.
+    /// What the first `n_rows` rows took, one call each.
     fn time_singles(&mut self, rows: &Rows, n_rows: usize) -> Duration {
         self.warm_up(rows, n_rows);
-        let start = Instant::now();
-        for row_idx in 0..n_rows {
-            black_box(self.one(rows, black_box(row_idx)));
-        }
-        start.elapsed()
+        processor_time(|| {
+            for row_idx in 0..n_rows {
+                black_box(self.one(rows, black_box(row_idx)));
+            }
+        })
     }
 
     /// How long each of the first `n_rows` rows took, in nanoseconds, with one look at the clock.
@@ -42,12 +44,12 @@ pub(crate) trait ScoringEngine {
         }
     }
 
-    /// How long one call for all rows took.
+    /// What one call for all rows took.
     fn time_batch(&mut self, rows: &Rows, margins: &mut Vec<f64>) -> Duration {
-        let start = Instant::now();
-        self.batch(black_box(rows), margins);
-        black_box(margins.last());
-        start.elapsed()
+        processor_time(|| {
+            self.batch(black_box(rows), margins);
+            black_box(margins.last());
+        })
     }
 
     /// The last rows of the pass: the next ones to come have not been seen for a pass.

@@ -9,6 +9,7 @@ use retain_core::Rows;
 use retain_score::Scorer;
 use serde_json::{Value, json};
 
+use crate::clock::processor_now;
 use crate::engine::ScoringEngine;
 use crate::peers::{Answer, LightGbm, XgBoost, preload};
 
@@ -27,14 +28,15 @@ pub(crate) fn load(kind: Loaded<'_>, model: &Path, rows: &Rows) -> Result<Value,
         preload(library)?;
     }
     let before = memory("VmRSS:")?;
-    let start = Instant::now();
-    let prediction = match kind {
+    let (start, cpu_start) = (Instant::now(), processor_now());
+    let margin = match kind {
         Loaded::Bundle => Scorer::open(model)?.predict(rows.row(0)).margin,
         Loaded::LightGbm(library) => LightGbm::open(library, model, rows.n_features(), Answer::Margin)?.one(rows, 0),
         Loaded::XgBoost(library) => XgBoost::open(library, model, rows)?.one(rows, 0),
     };
-    let seconds = start.elapsed().as_secs_f64();
-    Ok(json!({ "margin": prediction, "seconds": seconds, "peak_bytes": memory("VmHWM:")?.saturating_sub(before) }))
+    let (seconds, cpu_seconds) = (start.elapsed().as_secs_f64(), processor_now().saturating_sub(cpu_start).as_secs_f64());
+    let peak_bytes = memory("VmHWM:")?.saturating_sub(before);
+    Ok(json!({ "margin": margin, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": peak_bytes }))
 }
 
 /// A figure of this process, in bytes; 0 where the system does not tell.

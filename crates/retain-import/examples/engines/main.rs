@@ -4,8 +4,10 @@
 //! - `engines serve LIBRARY MODEL ROWS FEATURES`: ours beside engines of another process; a line of standard input is an order.
 //! - `engines load retain|lightgbm|xgboost MODEL ROWS FEATURES [LIBRARY]`: from disk to the first prediction.
 //!
-//! One thread. Answers are JSON objects, one a line; times are in nanoseconds for each row.
+//! One thread. Answers are JSON objects, one a line; times are nanoseconds for each row, of processor time but where rows are
+//! timed one by one.
 
+mod clock;
 mod compare;
 mod engine;
 mod load;
