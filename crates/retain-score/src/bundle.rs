@@ -14,6 +14,7 @@ use crate::check_rows::{CheckRowError, CheckRows};
 use crate::format::FormatError;
 use crate::manifest::{BUNDLE_FORMAT_VERSION, Manifest};
 use crate::model::{Model, ModelError};
+use crate::predictor::Predictor;
 
 /// The file that names the others.
 pub const MANIFEST: &str = "manifest.json";
@@ -180,6 +181,14 @@ impl Bundle {
     /// # Errors
     /// [`BundleError`] names the folder, the file and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self, BundleError> {
+        Ok(Self::open(path)?.0)
+    }
+
+    /// As [`Bundle::read`], and keeps the compiled model that scored the check rows.
+    ///
+    /// # Errors
+    /// As [`Bundle::read`].
+    pub fn open(path: &Path) -> Result<(Self, Predictor), BundleError> {
         let manifest_bytes = match read_file(path, MANIFEST, MAX_MANIFEST_BYTES) {
             Err(BundleError::MissingFile { .. }) => return Err(BundleError::NotABundle { path: path.to_owned() }),
             other => other?,
@@ -201,11 +210,11 @@ impl Bundle {
         for name in ["metrics.json", "reference.json"] {
             serde_json::from_slice::<serde::de::IgnoredAny>(file(name)).map_err(|source| json(name, source))?;
         }
-        check_rows.verify(&schema, &model).map_err(|source| match source {
-            CheckRowError::Model(source) => BundleError::Model { path: path.to_owned(), source },
-            source => BundleError::CheckRows { path: path.to_owned(), source },
-        })?;
-        Ok(Self {
+        let predictor =
+            Predictor::new(&model, &schema).map_err(|source| BundleError::Model { path: path.to_owned(), source })?;
+        let verified = check_rows.verify(&schema, &predictor);
+        verified.map_err(|source| BundleError::CheckRows { path: path.to_owned(), source })?;
+        let bundle = Self {
             schema,
             model,
             check_rows,
@@ -214,7 +223,8 @@ impl Bundle {
             card: String::from_utf8_lossy(file("MODEL_CARD.md")).into_owned(),
             size_bytes: files.values().map(|bytes| bytes.len() as u64).sum::<u64>() + manifest_bytes.len() as u64,
             manifest,
-        })
+        };
+        Ok((bundle, predictor))
     }
 
     /// Writes the bundle to the folder `path`: first beside it, synced to disk, then renamed into place.

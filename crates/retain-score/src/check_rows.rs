@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use retain_core::{Day, FeatureSchema, FeatureValue};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Model, ModelError};
 use crate::predictor::Predictor;
 
 /// Rows with their expected outputs.
@@ -52,9 +51,6 @@ pub enum CheckValue {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckRowError {
-    /// The model itself does not hold together.
-    #[error(transparent)]
-    Model(#[from] ModelError),
     /// There is nothing to check.
     #[error("there are no check rows")]
     Empty,
@@ -117,8 +113,7 @@ impl CheckRows {
     ///
     /// # Errors
     /// [`CheckRowError`] names the first row that does not give its answer.
-    pub fn verify(&self, schema: &FeatureSchema, model: &Model) -> Result<(), CheckRowError> {
-        let predictor = Predictor::new(model, schema)?;
+    pub fn verify(&self, schema: &FeatureSchema, predictor: &Predictor) -> Result<(), CheckRowError> {
         if self.rows.is_empty() {
             return Err(CheckRowError::Empty);
         }

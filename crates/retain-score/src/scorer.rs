@@ -24,9 +24,8 @@ impl Scorer {
     /// # Errors
     /// [`BundleError`] says what is wrong with it.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let bundle = Bundle::read(path)?;
-        Self::new(bundle.manifest, bundle.schema, &bundle.model)
-            .map_err(|source| BundleError::Model { path: path.to_owned(), source })
+        let (bundle, predictor) = Bundle::open(path)?;
+        Ok(Self::of(bundle.manifest, bundle.schema, predictor))
     }
 
     /// Prepares a model that is already in memory.
@@ -35,7 +34,12 @@ impl Scorer {
     /// [`ModelError`] when the model does not hold together or does not fit the schema.
     pub fn new(manifest: Manifest, schema: FeatureSchema, model: &Model) -> Result<Self, ModelError> {
         let predictor = Predictor::new(model, &schema)?;
-        Ok(Self { manifest, schema, predictor })
+        Ok(Self::of(manifest, schema, predictor))
+    }
+
+    /// Takes what [`Bundle::open`] has read and compiled.
+    pub fn of(manifest: Manifest, schema: FeatureSchema, predictor: Predictor) -> Self {
+        Self { manifest, schema, predictor }
     }
 
     /// What the model is.

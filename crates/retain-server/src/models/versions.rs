@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use retain_core::{ModelAddress, ModelName, VersionSelector};
-use retain_score::{Aliases, Bundle, BundleError, CheckRows, Manifest, ModelError, Registry, Scorer};
+use retain_score::{Aliases, Bundle, BundleError, CheckRows, Manifest, Registry, Scorer};
 
 use super::Refusal;
 use crate::status::CallError;
@@ -50,8 +50,6 @@ struct AliasesGone {
 pub(crate) enum OpenError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    #[error(transparent)]
-    Model(#[from] ModelError),
     #[error("the bundle says that it is `{found}`")]
     Misplaced { found: String },
 }
@@ -149,12 +147,12 @@ impl LiveVersions {
 
 impl LiveModel {
     pub(super) fn open(registry: &Registry, name: &ModelName, version: u32) -> Result<Self, OpenError> {
-        let bundle = Bundle::read(&registry.path(name, version))?;
+        let (bundle, predictor) = Bundle::open(&registry.path(name, version))?;
         let Manifest { name: found_name, version: found_version, .. } = &bundle.manifest;
         if (found_name, *found_version) != (name, version) {
             return Err(OpenError::Misplaced { found: bundle.manifest.address() });
         }
-        let scorer = Scorer::new(bundle.manifest, bundle.schema, &bundle.model)?;
+        let scorer = Scorer::of(bundle.manifest, bundle.schema, predictor);
         warm_up(&scorer, &bundle.check_rows);
         let metrics_json = String::from_utf8_lossy(&bundle.metrics).into_owned();
         Ok(Self { has_dates: scorer.schema().has_dates(), scorer, metrics_json, card: bundle.card })
