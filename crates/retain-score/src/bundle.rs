@@ -210,8 +210,7 @@ impl Bundle {
         for name in ["metrics.json", "reference.json"] {
             serde_json::from_slice::<serde::de::IgnoredAny>(file(name)).map_err(|source| json(name, source))?;
         }
-        let predictor =
-            Predictor::new(&model, &schema).map_err(|source| BundleError::Model { path: path.to_owned(), source })?;
+        let predictor = Predictor::new(&model, &schema).map_err(|source| BundleError::Model { path: path.to_owned(), source })?;
         let verified = check_rows.verify(&schema, &predictor);
         verified.map_err(|source| BundleError::CheckRows { path: path.to_owned(), source })?;
         let bundle = Self {
