@@ -72,7 +72,12 @@ def _with_roles(name, task, table, made_by):
     numbers = [column for column in features if pd.api.types.is_numeric_dtype(table[column])]
     # Booleans would be read back as texts.
     numbers = [column for column in numbers if not pd.api.types.is_bool_dtype(table[column])]
-    label = table[target].astype(str) == task["positive"] if task["kind"] == "churn" else table[target]
+    label = table[target]
+    if task["kind"] == "churn":
+        # pandas writes a boolean as `True`, the file may have said `true`.
+        label = label.astype(str).str.lower() == task["positive"].lower()
+        if label.nunique() < 2:
+            raise SystemExit(f"{name}: `positive = \"{task['positive']}\"` leaves the target `{target}` one class")
     return Loaded(
         name=name,
         task=task,
