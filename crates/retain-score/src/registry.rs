@@ -196,15 +196,21 @@ impl Registry {
         }
     }
 
+    /// Refuses what is no alias.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownAlias`] for another alias than `champion`, `challenger` or `shadow`.
+    pub fn check_alias(&self, name: &ModelName, alias: &str) -> Result<(), RegistryError> {
+        if ALIASES.contains(&alias) { Ok(()) } else { Err(unknown_alias(name, alias)) }
+    }
+
     /// Points an alias at a version that exists.
     ///
     /// # Errors
     /// [`RegistryError::UnknownAlias`] for another alias than `champion`, `challenger` or `shadow`;
     /// [`RegistryError::UnknownVersion`] when there is no such version.
     pub fn set_alias(&self, name: &ModelName, alias: &str, version: u32) -> Result<(), RegistryError> {
-        if !ALIASES.contains(&alias) {
-            return Err(unknown_alias(name, alias));
-        }
+        self.check_alias(name, alias)?;
         self.require_version(name, version)?;
         let folder = self.root.join(name.as_str());
         // Two promotions at once would each write back what the other had not yet changed.

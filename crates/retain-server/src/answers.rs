@@ -21,12 +21,18 @@ use crate::status::CallError;
 /// Bytes that are handed to the connection at once: what it has taken cannot be taken back.
 const SLICE_BYTES: usize = 16 << 10;
 
+/// A call's place among those that are taken at once; given back when the last copy is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
+impl From<OwnedSemaphorePermit> for Place {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(permit))
+    }
+}
+
 /// Lets an answer keep `place` until it has been sent, at most for `longest` where there is such a limit.
-pub(crate) fn keep_until_sent(
-    answer: http::Response<Body>,
-    place: OwnedSemaphorePermit,
-    longest: Option<Duration>,
-) -> http::Response<Body> {
+pub(crate) fn keep_until_sent(answer: http::Response<Body>, place: Place, longest: Option<Duration>) -> http::Response<Body> {
     // A refusal is all headers, and has to end with them: clients look for its status there.
     if answer.body().is_end_stream() {
         return answer;
@@ -55,7 +61,7 @@ struct Unsent {
     body: Body,
     /// What the body gave and the connection has not taken yet.
     rest: Bytes,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl http_body::Body for KeptBody {

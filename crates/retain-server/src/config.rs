@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use retain_core::{Day, nearest};
 use serde::Deserialize;
 
+#[cfg(doc)]
+use crate::api_keys::Scope;
 use crate::api_keys::{ApiKey, check_keys};
 use crate::tls::TlsFiles;
 
@@ -16,22 +18,22 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of published models. Default `models`, in the working directory.
     pub models: PathBuf,
-    /// Largest `Predict` or `Explain` request in bytes. Default 1 MiB, 10,000 features of a hundred bytes each; as many as are in flight
+    /// Largest request in bytes of all calls but `PredictBatch`, and of each message of a stream. Default 1 MiB, 10,000 features of a hundred bytes each; as many as are in flight
     /// may be half read.
     pub max_message_bytes: usize,
     /// Largest `PredictBatch` request in bytes. Default 16 MiB: 10,000 rows of 200 numbers. As many as are in flight are held as they
     /// came; as many as there are processors are decoded, where short texts take some seven times their bytes. A message that would take
     /// more than eight times this limit is refused.
     pub max_batch_bytes: usize,
-    /// Most rows in one `PredictBatch`. Default 10,000.
+    /// Most rows in one `PredictBatch` or `ModelInfer`. Default 10,000.
     pub max_batch_rows: usize,
     /// Most features in one request, known or not. Default 10,000.
     pub max_features: usize,
     /// Most connections at once; more wait until one ends. Each is an open file. Default 900: systems often allow a process 1,024 files.
     pub max_connections: usize,
-    /// Most `Predict` and `Explain` calls in flight; one more is refused with `RESOURCE_EXHAUSTED` before its body is read. Default 1,024.
+    /// Most `Predict`, `Explain` and `ModelInfer` calls in flight; one more is refused with `RESOURCE_EXHAUSTED` before its body is read. Default 1,024.
     pub max_in_flight: usize,
-    /// Most `PredictBatch` and `WhatIf` calls in flight, until their answers have been sent; as many are worked on as there are processors.
+    /// Most `PredictBatch`, `WhatIf`, and `ModelInfer` calls of more than 256 rows in flight, until their answers have been sent; as many are worked on as there are processors.
     /// Default 4.
     pub max_batches_in_flight: usize,
     /// Most `PredictStream` calls that are open. Default 64.
@@ -44,7 +46,7 @@ pub struct Config {
     pub reflection: bool,
     /// What encrypts connections; without it they are plain.
     pub tls: Option<TlsFiles>,
-    /// Who may call; without any key, everybody who can connect may.
+    /// Who may call; without any key, everybody who can connect may call everything, [`Scope::Admin`] included.
     pub api_keys: Vec<ApiKey>,
     /// Whether the server may listen beyond loopback without a key, or a certificate asked of clients. Default false.
     pub allow_unprotected: bool,

@@ -57,7 +57,8 @@ impl From<SetAliasError> for CallError {
         let unknown = |field, reason, error: &RegistryError| Violation::new(field, reason, &format!("names none: {error}"));
         match error {
             SetAliasError::Version { .. } => Self::VersionRefused { description: chain(&error) },
-            SetAliasError::Reload(error) => error.into(),
+            SetAliasError::Reload(_) => Self::AliasNotTakenUp { description: chain(&error) },
+            SetAliasError::Running => Self::ReloadRunning,
             SetAliasError::BrokeOff => Self::Internal,
             SetAliasError::Registry(error) => match &error {
                 RegistryError::UnknownModel { .. } => Self::UnknownModel(unknown("name", "MODEL_NOT_FOUND", &error)),

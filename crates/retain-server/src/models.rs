@@ -84,7 +84,7 @@ pub enum ReloadError {
     BrokeOff,
 }
 
-/// Why an alias was not set; everything stays as it was, but for [`SetAliasError::Reload`].
+/// Why an alias was not set; everything stays as it was but where [`SetAliasError::Reload`] says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetAliasError {
     /// There is no such model, version or alias, or it cannot be read or written.
@@ -93,6 +93,9 @@ pub(crate) enum SetAliasError {
     /// The version failed its checks.
     #[error("`{name}/{version}` is refused")]
     Version { name: ModelName, version: u32, source: OpenError },
+    /// A reload is under way, or another alias is being set.
+    #[error("a reload is under way")]
+    Running,
     /// The alias is set, and could not be taken up.
     #[error("the alias is set and was not taken up")]
     Reload(#[from] ReloadError),
@@ -149,26 +152,41 @@ impl Models {
         tokio::spawn(async move { models.reload_once().await }).await.unwrap_or(Err(ReloadError::BrokeOff))
     }
 
-    /// Points an alias at a version that passes its checks, and reloads.
+    /// Points an alias at a version that passes its checks, and reloads; refuses while a reload runs.
+    ///
+    /// Goes on to its end when the caller does not wait for it, as a reload does.
     pub(crate) async fn set_alias(
         self: &Arc<Self>,
         name: ModelName,
         alias: String,
         version: u32,
     ) -> Result<Arc<LiveSet>, SetAliasError> {
+        let models = self.clone();
+        let set = tokio::spawn(async move { models.set_alias_once(name, alias, version).await });
+        set.await.unwrap_or(Err(SetAliasError::BrokeOff))
+    }
+
+    async fn set_alias_once(&self, name: ModelName, alias: String, version: u32) -> Result<Arc<LiveSet>, SetAliasError> {
+        let _reading = self.reading.try_lock().map_err(|_| SetAliasError::Running)?;
         let registry = self.registry.clone();
         let set = tokio::task::spawn_blocking(move || {
+            registry.check_alias(&name, &alias)?;
             registry.resolve(&ModelAddress { name: name.clone(), selector: VersionSelector::Version(version) })?;
             let refused = |source| SetAliasError::Version { name: name.clone(), version, source };
             LiveModel::open(&registry, &name, version).map_err(refused)?;
             Ok::<_, SetAliasError>(registry.set_alias(&name, &alias, version)?)
         });
         set.await.unwrap_or(Err(SetAliasError::BrokeOff))?;
-        Ok(self.reload().await?)
+        Ok(self.read_registry().await?)
     }
 
     async fn reload_once(&self) -> Result<Arc<LiveSet>, ReloadError> {
         let _reading = self.reading.lock().await;
+        self.read_registry().await
+    }
+
+    /// Reads the registry and swaps the set; the caller holds the lock.
+    async fn read_registry(&self) -> Result<Arc<LiveSet>, ReloadError> {
         let (registry, before) = (self.registry.clone(), self.live.load_full());
         // Reading and verifying files would hold up the calls on the I/O threads.
         let read = tokio::task::spawn_blocking(move || LiveSet::read(&registry, &before));

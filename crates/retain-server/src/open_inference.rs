@@ -12,31 +12,37 @@ use retain_proto::inference::{
     ServerReadyResponse,
 };
 use retain_proto::v1;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use crate::answers::Place;
 use crate::config::Config;
 use crate::convert::{Columns, score_batch};
 use crate::models::{LiveModel, LiveSet};
 use crate::service::{Prediction, observed};
-use crate::status::{CallError, Violation, Violations};
+use crate::status::{CallError, Violation, Violations, check_count};
 use crate::tensors::Inputs;
 
 /// What the protocol calls the thing that runs a model.
 const PLATFORM: &str = "retain";
 /// Rows that are scored where they arrive; more go to a thread of their own.
 const MAX_INLINE_ROWS: usize = 256;
+/// Most outputs that one request may ask for.
+const MAX_OUTPUTS: usize = 100;
 const TEXTS: &str = "BYTES";
 const NUMBERS: &str = "FP64";
 
 /// Answers the protocol's calls.
 pub(crate) struct OpenInference {
     prediction: Arc<Prediction>,
+    /// Places of calls of many rows, which are shared with batches.
+    large: Arc<Semaphore>,
 }
 
 impl OpenInference {
-    /// Answers with the models, and within the limits, of `prediction`.
-    pub(crate) fn new(prediction: Arc<Prediction>) -> Self {
-        Self { prediction }
+    /// Answers with the models, and within the limits, of `prediction`; calls of many rows take a place of `large`.
+    pub(crate) fn new(prediction: Arc<Prediction>, large: Arc<Semaphore>) -> Self {
+        Self { prediction, large }
     }
 }
 
@@ -72,13 +78,17 @@ impl GrpcInferenceService for OpenInference {
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
         let request = request.into_inner();
         let (set, config) = (self.prediction.models().live().clone(), self.prediction.config().clone());
+        // What is only large in memory, as empty tensors are, shall not wait for its turn.
+        check_count("inputs", request.inputs.len(), config.max_features)?;
+        check_count("outputs", request.outputs.len(), MAX_OUTPUTS)?;
         let n_rows = request.inputs.first().and_then(|tensor| tensor.shape.first()).copied().unwrap_or(0);
-        let response = if usize::try_from(n_rows).is_ok_and(|n_rows| n_rows <= MAX_INLINE_ROWS) {
-            infer(&set, &config, request)?
-        } else {
-            self.prediction.work(move || infer(&set, &config, request)).await?
-        };
-        Ok(Response::new(response))
+        if usize::try_from(n_rows).is_ok_and(|n_rows| n_rows <= MAX_INLINE_ROWS) {
+            return Ok(Response::new(infer(&set, &config, request)?));
+        }
+        let place = self.large.clone().try_acquire_owned().map_err(|_| CallError::TooManyInFlight)?;
+        let mut response = Response::new(self.prediction.work(move || infer(&set, &config, request)).await?);
+        response.extensions_mut().insert(Place::from(place));
+        Ok(response)
     }
 }
 

@@ -15,8 +15,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 
-use crate::answers::keep_until_sent;
-use crate::api_keys::{Access, authorize};
+use crate::answers::{Place, keep_until_sent};
+use crate::api_keys::{Access, Scope, authorize};
 use crate::config::Config;
 use crate::status::{CallError, explain_refusal};
 
@@ -106,8 +106,15 @@ impl Service<http::Request<Body>> for Routes {
             return refuse(CallError::Unimplemented { description: "there is no such service".to_owned() }.into());
         };
         // Before anything is counted or read: who may not call takes no one's place.
-        if let Err(error) = authorize(&self.config.api_keys, route.access, request.headers()) {
-            return refuse(error.into());
+        match authorize(&self.config.api_keys, route.access, request.headers()) {
+            Ok(key) if route.access == Access::Scope(Scope::Admin) => {
+                tracing::info!(api_key = key.map(|key| key.name.as_str()), path, "admin call");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(path, reason = %error, "call refused");
+                return refuse(error.into());
+            }
         }
         let Ok(place) = route.admission.place() else { return refuse(CallError::TooManyInFlight.into()) };
         let deadline = self.deadline;
@@ -120,8 +127,10 @@ impl Service<http::Request<Body>> for Routes {
         let answer = timeout(deadline, (route.call)(request));
         Box::pin(async move {
             let Ok(answer) = answer.await.unwrap_or_else(|_| Ok(Status::from(CallError::DeadlinePassed).into_http()));
-            let answer = with_details(answer);
-            Ok(match place.zip(keeps) {
+            let mut answer = with_details(answer);
+            // A service may have found that its answer is a large one.
+            let own = answer.extensions_mut().remove::<Place>().map(|place| (place, Some(deadline)));
+            Ok(match own.or(place.map(Place::from).zip(keeps)) {
                 Some((place, longest)) => keep_until_sent(answer, place, longest),
                 None => answer,
             })

@@ -12,12 +12,12 @@ use retain_proto::v1::prediction_service_server::{self as prediction_server, Pre
 use retain_score::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tonic_health::pb::health_server::{self, HealthServer};
 
-use crate::api_keys::{Access, Scope};
+use crate::api_keys::{Access, Scope, check_keys};
 use crate::batch::BatchCalls;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::health::Health;
 use crate::incoming;
 use crate::model_service::ModelDirectory;
@@ -81,6 +81,9 @@ pub enum ServerError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A setting that cannot be.
+    #[error("the settings cannot be used")]
+    Config(#[from] ConfigError),
     /// The certificate cannot be used.
     #[error("connections cannot be encrypted")]
     Tls(#[from] TlsError),
@@ -108,6 +111,7 @@ impl Server {
     /// [`ServerError::Bind`] when the address is taken or not ours, [`ServerError::Unprotected`] when it is not loopback and callers
     /// need neither a key nor a certificate, [`ServerError::Tls`] when the certificate cannot be used.
     pub async fn bind(config: Config) -> Result<Self, ServerError> {
+        check_keys(&config.api_keys)?;
         let asks_certificate = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let is_protected = !config.api_keys.is_empty() || asks_certificate;
         if !(config.listen.ip().is_loopback() || is_protected || config.allow_unprotected) {
@@ -154,7 +158,7 @@ impl Server {
             async move { drop(stop.wait_for(|stop| *stop).await) }
         };
         let connections = incoming::connections(listener, config.max_connections, tls.clone(), stopped());
-        let watching = tls.map(|tls| tokio::spawn(tls.watch()).abort_handle());
+        let _watching = tls.map(|tls| Watching(tokio::spawn(tls.watch()).abort_handle()));
         let serving = transport().serve_with_incoming_shutdown(routes, connections, stopped());
         let loading = models.clone();
         // A failure is logged where it happens; here there is nobody to tell.
@@ -171,9 +175,6 @@ impl Server {
             result = serving => result?,
             () = stopping => tracing::warn!(drain_seconds = config.drain_seconds, "stopped before all calls were done"),
         }
-        if let Some(watching) = watching {
-            watching.abort();
-        }
         tracing::info!("stopped");
         Ok(())
     }
@@ -187,6 +188,15 @@ impl Server {
         }));
         handle.models.loaded().await;
         RunningServer { local_addr, handle, stop, serving }
+    }
+}
+
+/// A task that ends with what it was begun for.
+struct Watching(AbortHandle);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -209,7 +219,7 @@ fn routes(config: &Arc<Config>, models: &Arc<Models>, stop: &watch::Sender<bool>
     let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe()));
     // Batches may be larger than single requests, and wait for a room of their own.
     let batch = BatchCalls::new(prediction.clone(), config.max_batch_bytes);
-    let inference = GrpcInferenceServiceServer::new(OpenInference::new(prediction.clone()));
+    let inference = GrpcInferenceServiceServer::new(OpenInference::new(prediction.clone(), batches.clone()));
     let inference = inference.max_decoding_message_size(config.max_message_bytes);
     let single = PredictionServiceServer::from_arc(prediction).max_decoding_message_size(config.max_message_bytes);
     let directory = ModelServiceServer::new(ModelDirectory::new(models.clone())).max_decoding_message_size(SMALL_MESSAGE_BYTES);
@@ -221,6 +231,7 @@ fn routes(config: &Arc<Config>, models: &Arc<Models>, stop: &watch::Sender<bool>
         .add(method(prediction_server::SERVICE_NAME, "WhatIf"), predict, Admission::UntilSent(batches), single.clone())
         .add(method(prediction_server::SERVICE_NAME, "PredictStream"), predict, streams, single.clone())
         .add(method(prediction_server::SERVICE_NAME, ""), predict, Admission::UntilAnswered(calls.clone()), single)
+        .add(method(inference_server::SERVICE_NAME, "ModelMetadata"), predict, descriptions.clone(), inference.clone())
         .add(method(inference_server::SERVICE_NAME, ""), predict, Admission::UntilAnswered(calls), inference)
         .add(method(model_server::SERVICE_NAME, "Reload"), admin, descriptions.clone(), directory.clone())
         .add(method(model_server::SERVICE_NAME, "SetAlias"), admin, descriptions.clone(), directory.clone())

@@ -11,15 +11,14 @@ use prost_types::Timestamp;
 use retain_core::Day;
 use retain_proto::v1;
 use retain_proto::v1::prediction_service_server::PredictionService;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::Config;
 use crate::convert::{self, Columns, Features, Given, Language, Place, Wanted};
 use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
 use crate::status::{CallError, Violation, Violations, check_count, malformed};
-use crate::stream::{StreamAnswer, WAITING_ANSWERS, answer_stream};
+use crate::stream::{StreamAnswers, answer_stream};
 use crate::weigh::weigh_batch;
 
 /// Memory that a decoded batch may take for every byte that an encoded one may: 10,000 rows of 200 short texts take seven.
@@ -49,20 +48,20 @@ impl PredictionService for Prediction {
         Ok(Response::new(self.answer_batch(|| Ok(request.into_inner())).await?))
     }
 
-    type PredictStreamStream = ReceiverStream<StreamAnswer>;
+    type PredictStreamStream = StreamAnswers;
 
     async fn predict_stream(
         &self,
         request: Request<Streaming<v1::PredictRequest>>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
-        let (answers, receiver) = mpsc::channel(WAITING_ANSWERS);
-        tokio::spawn(answer_stream(self.clone(), request.into_inner(), answers, self.stopping.clone()));
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(answer_stream(self.clone(), request.into_inner(), self.stopping.clone())))
     }
 
     async fn what_if(&self, request: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
         let (set, config) = (self.models.live().clone(), self.config.clone());
         let request = request.into_inner();
+        // What is only large in memory, as empty changes are, shall not wait for its turn.
+        convert::check_changes(&request, set.select(&request.models)?.len(), &config)?;
         Ok(Response::new(self.work(move || what_if_response(&set, &config, request)).await?))
     }
 
@@ -196,7 +195,6 @@ fn what_if_response(set: &LiveSet, config: &Config, request: v1::WhatIfRequest) 
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let language = Language::of(request.language, &mut violations);
     check_features(&request.features, request.unknown_feature_policy, &models, config, &mut violations)?;
-    convert::check_changes(&request, models.len(), config)?;
     if convert::rejects_unknown(request.unknown_feature_policy, &mut violations) {
         let changes = request.changes.iter().enumerate();
         let names = changes.flat_map(|(position, change)| change.features.keys().map(move |name| (name.as_str(), position)));

@@ -102,6 +102,12 @@ pub(crate) enum CallError {
         /// What was tried and why it failed.
         description: String,
     },
+    /// An alias is set on disk, and what is live stays as it was.
+    #[error("{description}")]
+    AliasNotTakenUp {
+        /// Why.
+        description: String,
+    },
     /// A mistake of ours; what happened stands in the log.
     #[error("internal error")]
     Internal,
@@ -234,6 +240,7 @@ impl From<CallError> for Status {
                 (Code::Aborted, "RELOAD_RUNNING")
             }
             CallError::Registry { .. } => (Code::Internal, "REGISTRY_UNREADABLE"),
+            CallError::AliasNotTakenUp { .. } => (Code::Internal, "ALIAS_NOT_TAKEN_UP"),
             CallError::Internal => (Code::Internal, "INTERNAL"),
         };
         details.set_error_info(reason, "retain", HashMap::new());

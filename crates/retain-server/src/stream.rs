@@ -1,10 +1,13 @@
 //! `PredictStream`: one answer after another, as fast as they are taken.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use retain_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Status, Streaming};
 use tonic_types::StatusExt;
 
@@ -12,35 +15,53 @@ use crate::service::Prediction;
 use crate::status::{CallError, explain_refusal};
 
 /// Answers that wait for the connection to take them; the next request is read when there is room for its answer.
-pub(crate) const WAITING_ANSWERS: usize = 4;
+const WAITING_ANSWERS: usize = 4;
 /// Longest that a stream may wait for its client.
 const IDLE: Duration = Duration::from_mins(5);
 
 /// What a stream gives next; after an error it ends.
-pub(crate) type StreamAnswer = Result<v1::PredictStreamResponse, Status>;
+type StreamAnswer = Result<v1::PredictStreamResponse, Status>;
+
+/// The answers of a stream, and why it ended.
+pub(crate) type StreamAnswers = Pin<Box<dyn Stream<Item = StreamAnswer> + Send>>;
 
 /// Answers requests until there are no more, the client is gone or silent, or the server stops.
-pub(crate) async fn answer_stream(
+pub(crate) fn answer_stream(
     prediction: Prediction,
+    requests: Streaming<v1::PredictRequest>,
+    stopping: watch::Receiver<bool>,
+) -> StreamAnswers {
+    let (answers, receiver) = mpsc::channel(WAITING_ANSWERS);
+    // The last word has a room of its own: there is none among the answers where a client does not read.
+    let (ending, ended) = mpsc::channel(1);
+    tokio::spawn(async move {
+        if let Err(status) = answer_all(&prediction, requests, answers, stopping).await {
+            // A client that is gone does not hear it.
+            let _ = ending.try_send(Err(status));
+        }
+    });
+    Box::pin(ReceiverStream::new(receiver).chain(ReceiverStream::new(ended)))
+}
+
+async fn answer_all(
+    prediction: &Prediction,
     mut requests: Streaming<v1::PredictRequest>,
     answers: mpsc::Sender<StreamAnswer>,
     mut stopping: watch::Receiver<bool>,
-) {
+) -> Result<(), Status> {
     loop {
-        let read = tokio::select! {
-            read = timeout(IDLE, requests.message()) => read.unwrap_or_else(|_| Err(CallError::DeadlinePassed.into())),
+        let step = async {
+            let Ok(slot) = answers.reserve().await else { return Ok(None) };
+            let request = requests.message().await.map_err(|status| explain_refusal(&status).unwrap_or(status))?;
+            Ok::<_, Status>(request.map(|request| (slot, request)))
+        };
+        let next = tokio::select! {
+            next = timeout(IDLE, step) => next.unwrap_or_else(|_| Err(CallError::DeadlinePassed.into()))?,
             // An error is a sender that is gone, which says the same.
-            _ = stopping.wait_for(|stopping| *stopping) => Err(CallError::Stopping.into()),
+            _ = stopping.wait_for(|stopping| *stopping) => return Err(CallError::Stopping.into()),
         };
-        let answer = match read {
-            Ok(None) => return,
-            Ok(Some(request)) => Ok(outcome(prediction.answer(request))),
-            Err(status) => Err(explain_refusal(&status).unwrap_or(status)),
-        };
-        let ends = answer.is_err();
-        if !matches!(timeout(IDLE, answers.send(answer)).await, Ok(Ok(()))) || ends {
-            return;
-        }
+        let Some((slot, request)) = next else { return Ok(()) };
+        slot.send(Ok(outcome(prediction.answer(request))));
     }
 }
 

@@ -48,7 +48,6 @@ impl Inputs {
     /// # Errors
     /// [`CallError::Invalid`] names the first tensor that does not hold together.
     pub(crate) fn read(request: ModelInferRequest, model: &LiveModel, config: &Config) -> Result<Self, CallError> {
-        check_count("inputs", request.inputs.len(), config.max_features)?;
         let (raw, n_inputs) = (request.raw_input_contents, request.inputs.len());
         if !raw.is_empty() && raw.len() != n_inputs {
             let description = format!("should have one entry for each of the {n_inputs} inputs, found {}", raw.len());

@@ -188,3 +188,16 @@ async fn tensors_that_do_not_hold_together_are_refused_by_name() {
     }
     server.predict_one(&[("tenure", Value::Number(3.0))]).await;
 }
+
+#[tokio::test]
+async fn many_rows_take_a_place_among_the_batches_and_empty_tensors_none() {
+    let server = TestServer::start_with(&[wide(2)], |config| config.max_batches_in_flight = 1).await;
+    let matrix = |n_rows: i32| tensor("all", "FP64", &[i64::from(n_rows), 2], numbers(&vec![1.0; 2 * n_rows as usize]));
+    for _ in 0..20 {
+        // Given back each time, when the answer has been read.
+        infer(&server, of("wide", vec![matrix(1_000)])).await.unwrap();
+    }
+    let empty = of("wide", vec![InferInputTensor::default(); 200_000]);
+    assert_refused(&infer(&server, empty).await.unwrap_err(), Code::InvalidArgument, &[("inputs", "TOO_MANY")]);
+    infer(&server, of("wide", vec![matrix(3)])).await.unwrap();
+}

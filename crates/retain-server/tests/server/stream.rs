@@ -100,3 +100,19 @@ async fn a_server_that_stops_ends_its_streams() {
     assert_eq!((ended.code(), reason_of(&ended).as_str()), (Code::Unavailable, "STOPPING"));
     soon("the stop", stopped).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_told_why_its_stream_ended() {
+    let server = TestServer::start(&[telco(-0.4)]).await;
+    let (sender, mut answers) = open(&server).await.unwrap();
+    let large = v1::PredictRequest { customer_id: "x".repeat(100_000), ..request(&usual()) };
+    while tokio::time::timeout(Duration::from_millis(300), sender.send(large.clone())).await.is_ok() {}
+    let stopped = tokio::spawn(server.running.stop());
+    let ended = loop {
+        if let Err(status) = next(&mut answers).await {
+            break status;
+        }
+    };
+    assert_eq!((ended.code(), reason_of(&ended).as_str()), (Code::Unavailable, "STOPPING"));
+    soon("the stop", stopped).await.unwrap().unwrap();
+}
