@@ -54,6 +54,9 @@ def _transactions_by_retain(task, path, retain):
     missing = {task[role] for role in ("entity", "target", "past") if role in task} - set(table)
     if missing:
         raise ValueError(f"{', '.join(sorted(missing))} expected, found {', '.join(table)}")
+    # As the table that pandas makes has them.
+    booleans = table.select_dtypes("bool").columns
+    table[booleans] = table[booleans].astype(int)
     if "value_next" in table:
         table["value_next"] = table["value_next"].clip(lower=0)
     return table[[column for column in table if table[column].nunique(dropna=False) > 1]]

@@ -74,8 +74,7 @@ def _with_roles(name, task, table, made_by):
     numbers = [column for column in numbers if not pd.api.types.is_bool_dtype(table[column])]
     label = table[target]
     if task["kind"] == "churn":
-        # pandas writes a boolean as `True`, the file may have said `true`.
-        label = label.astype(str).str.lower() == task["positive"].lower()
+        label = label.astype(str) == task["positive"]
         if label.nunique() < 2:
             raise SystemExit(f"{name}: `positive = \"{task['positive']}\"` leaves the target `{target}` one class")
     return Loaded(
