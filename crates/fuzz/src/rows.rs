@@ -6,7 +6,7 @@ use retain_score::{MarginModel, NodeKind, Test};
 /// Most rows, and fewer where the model has very many features or nodes.
 const MAX_ROWS: usize = 70;
 const MAX_NUMBERS: usize = 20_000;
-const MAX_STEPS: usize = 30_000;
+const MAX_STEPS: usize = 10_000;
 /// Most values of one feature.
 const MAX_VALUES: usize = 200;
 

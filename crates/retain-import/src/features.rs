@@ -120,6 +120,7 @@ fn by_number(codes: &[u32], mut others: Vec<u32>) -> Vec<String> {
     others.retain(|code| codes.binary_search(code).is_err());
     others.sort_unstable();
     others.dedup();
+    others.truncate(limits::MAX_CATEGORIES.saturating_sub(codes.len()));
     let texts: Vec<String> = codes.iter().chain(&others).map(u32::to_string).collect();
     // A feature that no tree asks about needs a list all the same.
     if texts.is_empty() { vec!["0".to_owned()] } else { texts }
