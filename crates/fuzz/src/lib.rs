@@ -13,7 +13,7 @@ mod mutate;
 mod rows;
 
 pub use bundle::{join, split};
-pub use mutate::{mutate_bundle, mutate_json, mutate_lines};
+pub use mutate::{mutate, mutate_bundle, mutate_json, mutate_lines};
 use retain_import::Library;
 
 /// A target: its name, which is also that of its corpus, and what it checks.

@@ -4,6 +4,22 @@ use serde_json::Value;
 
 use super::bundle::{join, split};
 
+/// One change of the first `size` bytes of a file, within `max_size`: three times in four by `change`, which leaves the syntax whole, and
+/// otherwise, or where `change` has nothing, by `fuzzer`, which may break it. Returns the new size.
+pub fn mutate(
+    (bytes, size, max_size, seed): (&mut [u8], usize, usize, u32),
+    change: fn(&[u8], u32) -> Option<Vec<u8>>,
+    fuzzer: fn(&mut [u8], usize, usize) -> usize,
+) -> usize {
+    match change(&bytes[..size], seed / 4) {
+        Some(changed) if seed % 4 != 0 && changed.len() <= max_size => {
+            bytes[..changed.len()].copy_from_slice(&changed);
+            changed.len()
+        }
+        _ => fuzzer(bytes, size, max_size),
+    }
+}
+
 /// Numbers at the edges of the types that files are read into.
 const WORDS: [&str; 32] = [
     "0",
