@@ -17,7 +17,7 @@ static RELEASED: AtomicBool = AtomicBool::new(false);
 pub(crate) fn watch() {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     std::thread::spawn(move || {
-        runtime.block_on(signal());
+        let _either = runtime.block_on(signal());
         if RELEASED.load(Ordering::SeqCst) {
             return;
         }
@@ -54,23 +54,33 @@ fn lock() -> MutexGuard<'static, Option<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Who asked the process to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Somebody at a terminal: SIGINT.
+    Interrupt,
+    /// Whatever runs the service: SIGTERM.
+    Terminate,
+}
+
 /// Ends when the process is asked to stop.
 #[cfg(unix)]
-pub(crate) async fn signal() {
+pub(crate) async fn signal() -> Signal {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return std::future::pending().await;
     };
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        _ = interrupt.recv() => Signal::Interrupt,
+        _ = terminate.recv() => Signal::Terminate,
     }
 }
 
 /// Ends when the process is asked to stop.
 #[cfg(not(unix))]
-pub(crate) async fn signal() {
+pub(crate) async fn signal() -> Signal {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
+    Signal::Interrupt
 }

@@ -16,6 +16,7 @@ mod format;
 mod manifest;
 mod model;
 mod predictor;
+mod reference;
 mod registry;
 mod scorer;
 
@@ -32,5 +33,6 @@ pub use model::{
     ValueHead, limits,
 };
 pub use predictor::{Prediction, Predictor, SurvivalCurve};
+pub use reference::{Histogram, REFERENCE_FORMAT_VERSION, Reference, ReferenceError};
 pub use registry::{Aliases, Published, Registry, RegistryError, VersionInfo};
 pub use scorer::Scorer;

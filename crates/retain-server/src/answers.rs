@@ -16,6 +16,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http;
 
+use crate::call::Call;
 use crate::status::CallError;
 
 /// Bytes that are handed to the connection at once: what it has taken cannot be taken back.
@@ -31,19 +32,26 @@ impl From<OwnedSemaphorePermit> for Place {
     }
 }
 
-/// Lets an answer keep `place` until it has been sent, at most for `longest` where there is such a limit.
-pub(crate) fn keep_until_sent(answer: http::Response<Body>, place: Place, longest: Option<Duration>) -> http::Response<Body> {
-    // A refusal is all headers, and has to end with them: clients look for its status there.
-    if answer.body().is_end_stream() {
-        return answer;
-    }
+/// What an answer holds until it has been sent.
+pub(crate) struct Keep {
+    pub(crate) place: Place,
+    pub(crate) call: Call,
+    /// How long at most, where there is such a limit.
+    pub(crate) longest: Option<Duration>,
+}
+
+/// Lets an answer keep its place until it has been sent; its call ends then, too.
+pub(crate) fn keep_until_sent(answer: http::Response<Body>, Keep { place, call, longest }: Keep) -> http::Response<Body> {
     answer.map(|body| {
-        let unsent = Arc::new(Mutex::new(Some(Unsent { body, rest: Bytes::new(), place: Some(place) })));
+        let unsent = Unsent { body, rest: Bytes::new(), held: Some((place, call)) };
+        let unsent = Arc::new(Mutex::new(Some(unsent)));
         let expiring = unsent.clone();
         let expiry = longest.map(|longest| {
             let expiry = tokio::spawn(async move {
                 tokio::time::sleep(longest).await;
-                *lock(&expiring) = None;
+                if let Some(unsent) = lock(&expiring).take() {
+                    unsent.end(&CallError::DeadlinePassed.into());
+                }
             });
             expiry.abort_handle()
         });
@@ -61,7 +69,7 @@ struct Unsent {
     body: Body,
     /// What the body gave and the connection has not taken yet.
     rest: Bytes,
-    place: Option<Place>,
+    held: Option<(Place, Call)>,
 }
 
 impl http_body::Body for KeptBody {
@@ -77,16 +85,30 @@ impl http_body::Body for KeptBody {
 }
 
 impl Unsent {
+    /// Ends the call without the rest of its answer.
+    fn end(self, status: &Status) {
+        if let Some((_, call)) = self.held {
+            call.end(status);
+        }
+    }
+
     fn poll_slice(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.rest.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(context)).map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => self.rest = data,
                 Some(Ok(Err(trailers))) => {
                     // Given back before the caller can know that the answer is complete and ask again.
-                    self.place = None;
+                    if let (Some((_, call)), Some(trailers)) = (self.held.take(), trailers.trailers_ref()) {
+                        call.end(&Status::from_header_map(trailers).unwrap_or_else(|| Status::ok("")));
+                    }
                     return Poll::Ready(Some(Ok(trailers)));
                 }
-                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                Some(Err(status)) => {
+                    if let Some((_, call)) = self.held.take() {
+                        call.end(&status);
+                    }
+                    return Poll::Ready(Some(Err(status)));
+                }
                 None => return Poll::Ready(None),
             }
         }

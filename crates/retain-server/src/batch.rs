@@ -16,7 +16,7 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-use crate::service::Prediction;
+use crate::service::{Prediction, arrival};
 
 /// Answers `PredictBatch`, and nothing else.
 #[derive(Clone)]
@@ -56,7 +56,8 @@ impl UnaryService<Bytes> for BatchMethod {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let prediction = self.0.clone();
-        Box::pin(async move { Ok(Response::new(prediction.answer_undecoded_batch(request.into_inner()).await?)) })
+        let arrived = arrival(&request);
+        Box::pin(async move { Ok(Response::new(prediction.answer_undecoded_batch(request.into_inner(), arrived).await?)) })
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 #[cfg(doc)]
 use crate::api_keys::Scope;
 use crate::api_keys::{ApiKey, check_keys};
+use crate::jwt::Jwt;
 use crate::tls::TlsFiles;
 
 /// The settings of one server. Start from [`Config::new`] or [`Config::parse`].
@@ -40,15 +41,22 @@ pub struct Config {
     pub max_streams: usize,
     /// Longest that one call may take, reading its request included; as long again may the sending of a large answer. Default 30 seconds.
     pub request_seconds: u64,
-    /// Longest that calls in flight may take after the server was told to stop. Default 20 seconds.
+    /// How long the server goes on taking calls after it was told to stop, while health says that it will not: as long as load balancers
+    /// and clients need to hear it. Default 5 seconds; [`crate::Stop::Now`] does without.
+    pub grace_seconds: u64,
+    /// Longest that calls in flight may take after that. Default 20 seconds.
     pub drain_seconds: u64,
     /// Whether the server describes its API to tools such as `grpcurl`. Default true.
     pub reflection: bool,
     /// What encrypts connections; without it they are plain.
     pub tls: Option<TlsFiles>,
-    /// Who may call; without any key, everybody who can connect may call everything, [`Scope::Admin`] included.
+    /// Whose tokens are taken in the place of keys.
+    pub jwt: Option<Jwt>,
+    /// Address and port for Prometheus and HTTP probes: `/metrics`, `/livez`, `/readyz`. Default: none.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Who may call; without any key or token, everybody who can connect may call everything, [`Scope::Admin`] included.
     pub api_keys: Vec<ApiKey>,
-    /// Whether the server may listen beyond loopback without a key, or a certificate asked of clients. Default false.
+    /// Whether the server may listen beyond loopback without a key or token, or a certificate asked of clients. Default false.
     pub allow_unprotected: bool,
     /// What day it is, for requests that do not say when their features were known.
     pub now: fn() -> Day,
@@ -72,6 +80,20 @@ pub enum ConfigError {
         /// A key like it.
         nearest: Option<String>,
     },
+    /// A variable of the environment that means nothing.
+    #[error("unknown variable `{name}`: it should be `RETAIN__` and a key, with `__` before a key within another; {}", hint(None).trim_start_matches("; "))]
+    UnknownVariable {
+        /// Its name.
+        name: String,
+    },
+    /// A value of another type than the key's, in a variable.
+    #[error("the server file with {names} of the environment: {message}")]
+    Variables {
+        /// The variables that are set.
+        names: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A value that cannot be.
     #[error("`{key}` should be {expected}, found `{found}`")]
     Value {
@@ -91,7 +113,7 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 19] = [
     "listen",
     "models",
     "max_message_bytes",
@@ -103,9 +125,12 @@ const KEYS: [&str; 16] = [
     "max_batches_in_flight",
     "max_streams",
     "request_seconds",
+    "grace_seconds",
     "drain_seconds",
     "reflection",
+    "metrics_listen",
     "tls",
+    "jwt",
     "api_keys",
     "allow_unprotected",
 ];
@@ -124,9 +149,12 @@ struct File {
     max_batches_in_flight: Option<u64>,
     max_streams: Option<u64>,
     request_seconds: Option<u64>,
+    grace_seconds: Option<u64>,
     drain_seconds: Option<u64>,
     reflection: Option<bool>,
+    metrics_listen: Option<String>,
     tls: Option<TlsFiles>,
+    jwt: Option<Jwt>,
     #[serde(default)]
     api_keys: Vec<ApiKey>,
     allow_unprotected: Option<bool>,
@@ -147,9 +175,12 @@ impl Config {
             max_batches_in_flight: 4,
             max_streams: 64,
             request_seconds: 30,
+            grace_seconds: 5,
             drain_seconds: 20,
             reflection: true,
+            metrics_listen: None,
             tls: None,
+            jwt: None,
             api_keys: Vec::new(),
             allow_unprotected: false,
             now,
@@ -161,19 +192,43 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for text that is not TOML, a key that is not known, or a value that cannot be.
     pub fn parse(text: &str, now: fn() -> Day) -> Result<Self, ConfigError> {
+        Self::parse_with(text, [], now)
+    }
+
+    /// Reads the text of a `server.toml` and the variables of the environment that go before it: `RETAIN__LISTEN` is `listen`,
+    /// `RETAIN__TLS__KEY` is `key` in `[tls]`. A value is read as TOML, and where it is none, as a text. Other variables are passed over.
+    ///
+    /// # Errors
+    /// As [`Config::parse`]; a variable is named as such.
+    pub fn parse_with(
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+        now: fn() -> Day,
+    ) -> Result<Self, ConfigError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let syntax = |error: toml::de::Error| ConfigError::Syntax { message: error.to_string().trim_end().to_owned() };
-        let table: toml::Table = toml::from_str(text).map_err(syntax)?;
+        let mut table: toml::Table = toml::from_str(text).map_err(syntax)?;
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(ConfigError::UnknownKey { key: key.clone(), nearest: nearest(key, KEYS).map(str::to_owned) });
         }
-        Self::new(Path::new("models"), now).with(toml::from_str(text).map_err(syntax)?)
+        // Once as it stands: a mistake in the text is told with its line.
+        let file: File = toml::from_str(text).map_err(syntax)?;
+        let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        if variables.is_empty() {
+            return Self::new(Path::new("models"), now).with(file);
+        }
+        variables.sort();
+        for (name, value) in &variables {
+            insert(&mut table, name, value)?;
+        }
+        let names = variables.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let syntax = |error: toml::de::Error| ConfigError::Variables { names, message: error.to_string().trim_end().to_owned() };
+        Self::new(Path::new("models"), now).with(table.try_into().map_err(syntax)?)
     }
 
     fn with(mut self, file: File) -> Result<Self, ConfigError> {
         if let Some(listen) = file.listen {
-            let expected = "an address and port such as `127.0.0.1:50051`";
-            self.listen = listen.parse().map_err(|_| ConfigError::Value { key: "listen", expected, found: listen })?;
+            self.listen = address("listen", listen)?;
         }
         self.models = file.models.unwrap_or(self.models);
         for (place, key, given) in [
@@ -193,6 +248,16 @@ impl Config {
         if let Some(seconds) = file.request_seconds {
             self.request_seconds = duration("request_seconds", seconds, 1)?;
         }
+        if let Some(seconds) = file.grace_seconds {
+            self.grace_seconds = duration("grace_seconds", seconds, 0)?;
+        }
+        if let Some(listen) = file.metrics_listen {
+            self.metrics_listen = Some(address("metrics_listen", listen)?);
+        }
+        if let Some(jwt) = file.jwt {
+            jwt.check()?;
+            self.jwt = Some(jwt);
+        }
         if let Some(seconds) = file.drain_seconds {
             self.drain_seconds = duration("drain_seconds", seconds, 0)?;
         }
@@ -203,6 +268,32 @@ impl Config {
         self.allow_unprotected = file.allow_unprotected.unwrap_or(self.allow_unprotected);
         Ok(self)
     }
+}
+
+fn address(key: &'static str, text: String) -> Result<SocketAddr, ConfigError> {
+    let expected = "an address and port such as `127.0.0.1:50051`";
+    text.parse().map_err(|_| ConfigError::Value { key, expected, found: text })
+}
+
+/// What the names of variables begin with: two underscores, because systems that run containers make variables of one themselves.
+const PREFIX: &str = "RETAIN__";
+
+/// Puts a variable in its place.
+fn insert(mut table: &mut toml::Table, name: &str, value: &str) -> Result<(), ConfigError> {
+    let path: Vec<String> = name[PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
+    let unknown = || ConfigError::UnknownVariable { name: name.to_owned() };
+    let (key, folders) = path.split_last().ok_or_else(unknown)?;
+    if !KEYS.contains(&path[0].as_str()) || path.iter().any(String::is_empty) {
+        return Err(unknown());
+    }
+    for folder in folders {
+        let entry = table.entry(folder.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = entry.as_table_mut().ok_or_else(unknown)?;
+    }
+    let read = toml::from_str::<toml::Table>(&format!("value = {value}")).ok();
+    let read = read.filter(|read| read.len() == 1).and_then(|mut read| read.remove("value"));
+    table.insert(key.clone(), read.unwrap_or_else(|| toml::Value::String(value.to_owned())));
+    Ok(())
 }
 
 /// A gRPC message has a length of 32 bits, and no other limit makes sense beyond a thousand million.
@@ -242,13 +333,14 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let all = "listen = \"0.0.0.0:1\"\nmodels = \"m\"\nmax_message_bytes = 2\nmax_batch_bytes = 3\nmax_batch_rows = 4\n\
-                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nmax_streams = 10\nrequest_seconds = 8\ndrain_seconds = 0\nreflection = false";
+                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nmax_streams = 10\nrequest_seconds = 8\ngrace_seconds = 11\ndrain_seconds = 0\nreflection = false\nmetrics_listen = \"127.0.0.1:2\"";
         let config = parse(all).unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.models.as_path()), ("0.0.0.0:1", Path::new("m")));
         assert_eq!((config.max_message_bytes, config.max_batch_bytes, config.max_batch_rows), (2, 3, 4));
         assert_eq!((config.max_features, config.max_in_flight, config.max_batches_in_flight), (5, 6, 7));
         assert_eq!((config.max_connections, config.max_streams), (9, 10));
-        assert_eq!((config.request_seconds, config.drain_seconds, config.reflection), (8, 0, false));
+        assert_eq!((config.request_seconds, config.grace_seconds, config.drain_seconds, config.reflection), (8, 11, 0, false));
+        assert_eq!(config.metrics_listen.unwrap().port(), 2);
     }
 
     #[test]
@@ -263,6 +355,44 @@ mod tests {
         let scopes: Vec<_> = config.api_keys.iter().map(|key| key.scopes.as_slice()).collect();
         assert_eq!(scopes, [&[Scope::Predict][..], &[Scope::Predict, Scope::Admin]]);
         assert!(config.allow_unprotected);
+    }
+
+    fn parse_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::parse_with(text, variables, || Day::from_days(0.0))
+    }
+
+    #[test]
+    fn variables_go_before_the_file() {
+        let variables = [
+            ("RETAIN__LISTEN", "127.0.0.1:9"),
+            ("RETAIN__MAX_BATCH_ROWS", "7"),
+            ("RETAIN__REFLECTION", "false"),
+            ("RETAIN__TLS__KEY", "b.key"),
+            ("RETAIN__API_KEYS", &format!("[{{ name = \"shop\", sha256 = \"{}\" }}]", retain_score::sha256(b"s3cret"))),
+            ("RETAIN_BIN", "/bin/retain"),
+            ("PATH", "/bin"),
+        ];
+        let file = "listen = \"127.0.0.1:1\"\nmax_features = 3\n[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"";
+        let config = parse_with(file, &variables).unwrap();
+        assert_eq!((config.listen.port(), config.max_batch_rows, config.max_features, config.reflection), (9, 7, 3, false));
+        assert_eq!(config.tls.unwrap().key, Path::new("b.key"));
+        assert_eq!(config.api_keys[0].name, "shop");
+    }
+
+    #[test]
+    fn variables_that_mean_nothing_are_refused_by_name() {
+        for (name, value, said) in [
+            ("RETAIN__LISTN", "x", "unknown variable `RETAIN__LISTN`"),
+            ("RETAIN__", "x", "unknown variable"),
+            ("RETAIN__LISTEN__PORT", "1", "unknown variable `RETAIN__LISTEN__PORT`"),
+            ("RETAIN__TLS__CA", "x", "RETAIN__TLS__CA"),
+            ("RETAIN__MAX_FEATURES", "many", "RETAIN__MAX_FEATURES"),
+            ("RETAIN__MAX_FEATURES", "0", "`max_features` should be"),
+        ] {
+            let error = parse_with("listen = \"127.0.0.1:1\"", &[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 
     #[test]
@@ -289,6 +419,12 @@ mod tests {
             "allow_unprotected = 1",
             "[tls]\ncertificate = \"a.pem\"",
             "[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\nca = \"b.pem\"",
+            "metrics_listen = 9",
+            "jwt = true",
+            "[jwt]\nissuer = \"a\"\naudience = \"b\"",
+            "[jwt]\nissuer = \"\"\naudience = \"b\"\nkeys = [{algorithm = \"RS256\", file = \"a\"}]",
+            "[jwt]\nissuer = \"a\"\naudience = \"b\"\nkeys = []",
+            "[jwt]\nissuer = \"a\"\naudience = \"b\"\nkeys = [{algorithm = \"none\", file = \"a\"}]",
             "api_keys = \"s3cret\"",
             "[[api_keys]]\nname = \"shop\"",
             "[[api_keys]]\nname = \"shop\"\nsha256 = \"12\"",

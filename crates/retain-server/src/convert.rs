@@ -228,11 +228,14 @@ pub(crate) struct Wanted {
     pub(crate) language: Language,
     pub(crate) elapsed_days: f64,
     pub(crate) with_curve: bool,
+    /// Whether it counts among the predictions that the model gave.
+    pub(crate) is_counted: bool,
 }
 
 impl Wanted {
     /// The prediction alone.
-    pub(crate) const NOTHING: Self = Self { top_k_reasons: 0, language: Language::English, elapsed_days: 0.0, with_curve: false };
+    pub(crate) const NOTHING: Self =
+        Self { top_k_reasons: 0, language: Language::English, elapsed_days: 0.0, with_curve: false, is_counted: false };
 
     pub(crate) fn of(request: &v1::PredictRequest, violations: &mut Violations) -> Self {
         let elapsed_days = request.elapsed_days.unwrap_or(0.0);
@@ -241,14 +244,17 @@ impl Wanted {
             violations.push(|| Violation::new("elapsed_days", "NOT_A_DURATION", &description));
         }
         let (top_k_reasons, with_curve) = (request.top_k_reasons, request.with_curve);
-        Self { top_k_reasons, language: Language::of(request.language, violations), elapsed_days, with_curve }
+        Self { top_k_reasons, language: Language::of(request.language, violations), elapsed_days, with_curve, is_counted: true }
     }
 }
 
 /// Scores one encoded customer.
 pub(crate) fn predict(model: &LiveModel, row: EncodedRow, wanted: Wanted) -> v1::Prediction {
-    let Wanted { top_k_reasons, language, elapsed_days, with_curve } = wanted;
+    let Wanted { top_k_reasons, language, elapsed_days, with_curve, is_counted } = wanted;
     let prediction = model.scorer.predict_after(&row.values, elapsed_days);
+    if is_counted {
+        model.observed.row(&row.values, &prediction);
+    }
     let curve = if with_curve { model.scorer.survival(&row.values, elapsed_days) } else { None };
     let Prediction { margin, probability, expected_value, limits, decline } = prediction;
     let explanation = (top_k_reasons > 0).then(|| model.scorer.explain(&row.values));

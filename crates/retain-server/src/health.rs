@@ -1,5 +1,7 @@
 //! `grpc.health.v1.Health`: `SERVING` once models are loaded and warm, `NOT_SERVING` before and from the first sign of a shutdown.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use retain_proto::inference::grpc_inference_service_server as inference;
 use retain_proto::v1::{model_service_server as model, prediction_service_server as prediction};
 use tokio::sync::Mutex;
@@ -15,13 +17,14 @@ const SERVICES: [&str; 4] = [WHOLE_SERVER, prediction::SERVICE_NAME, inference::
 pub(crate) struct Health {
     reporter: HealthReporter,
     /// Held while statuses change, so that a reload that ends late cannot undo a shutdown.
-    closed: Mutex<bool>,
+    changing: Mutex<()>,
+    closed: AtomicBool,
 }
 
 impl Health {
     /// Not serving yet.
     pub(crate) async fn new() -> Self {
-        let health = Self { reporter: HealthReporter::new(), closed: Mutex::new(false) };
+        let health = Self { reporter: HealthReporter::new(), changing: Mutex::new(()), closed: AtomicBool::new(false) };
         health.set_all(ServingStatus::NotServing).await;
         health
     }
@@ -33,8 +36,8 @@ impl Health {
 
     /// Says whether predictions are to be had; the models' service answers either way. Nothing changes once closed.
     pub(crate) async fn set_predicting(&self, predicting: bool) {
-        let closed = self.closed.lock().await;
-        if *closed {
+        let _changing = self.changing.lock().await;
+        if self.is_closed() {
             return;
         }
         let status = if predicting { ServingStatus::Serving } else { ServingStatus::NotServing };
@@ -46,9 +49,13 @@ impl Health {
 
     /// Says that no service answers any more, whatever a reload may find.
     pub(crate) async fn close(&self) {
-        let mut closed = self.closed.lock().await;
-        *closed = true;
+        let _changing = self.changing.lock().await;
+        self.closed.store(true, Ordering::SeqCst);
         self.set_all(ServingStatus::NotServing).await;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Ends the streams of those who watch, after they have been told: an open stream would hold up the shutdown.

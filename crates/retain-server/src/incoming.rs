@@ -41,15 +41,14 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(QUEUE)
 }
 
-/// The connections of a listener, at most `max_connections` at once, until `stopped` completes: then the address is free again.
+/// The connections of a listener, as many at once as there are `places`, until `stopped` completes: then the address is free again.
 pub(crate) fn connections(
     listener: TcpListener,
-    max_connections: usize,
+    places: Arc<Semaphore>,
     tls: Option<Arc<Tls>>,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(1);
-    let places = Arc::new(Semaphore::new(max_connections));
     tokio::spawn(async move {
         tokio::select! {
             () = accept(listener, places, tls, sender) => {}

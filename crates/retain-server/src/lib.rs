@@ -12,12 +12,17 @@
 mod answers;
 mod api_keys;
 mod batch;
+mod call;
 mod config;
 mod convert;
+mod gate;
 mod health;
 mod incoming;
+mod jwt;
+mod metrics;
 mod model_service;
 mod models;
+mod observed;
 mod open_inference;
 mod routes;
 mod server;
@@ -31,6 +36,7 @@ mod weigh;
 
 pub use api_keys::{ApiKey, Scope};
 pub use config::{Config, ConfigError};
+pub use jwt::{Jwt, JwtAlgorithm, JwtError, JwtKey};
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
-pub use server::{RunningServer, Server, ServerError, ServerHandle};
+pub use server::{RunningServer, Server, ServerError, ServerHandle, Stop};
 pub use tls::{TlsError, TlsFiles};

@@ -126,6 +126,11 @@ impl Models {
         self.live.load()
     }
 
+    /// Whether predictions are to be had, and the server is not about to stop.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.health.is_closed() && !self.live().champions.is_empty()
+    }
+
     pub(crate) fn health(&self) -> &Health {
         &self.health
     }

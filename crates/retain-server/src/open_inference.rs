@@ -18,8 +18,9 @@ use tonic::{Request, Response, Status};
 use crate::answers::Place;
 use crate::config::Config;
 use crate::convert::{Columns, score_batch};
+use crate::metrics::{Stage, Stopwatch};
 use crate::models::{LiveModel, LiveSet};
-use crate::service::{Prediction, observed};
+use crate::service::{Prediction, arrival, observed};
 use crate::status::{CallError, Violation, Violations, check_count};
 use crate::tensors::Inputs;
 
@@ -76,6 +77,7 @@ impl GrpcInferenceService for OpenInference {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
+        let (arrived, calls) = (arrival(&request), self.prediction.infer_calls());
         let request = request.into_inner();
         let (set, config) = (self.prediction.models().live().clone(), self.prediction.config().clone());
         // What is only large in memory, as empty tensors are, shall not wait for its turn.
@@ -83,10 +85,11 @@ impl GrpcInferenceService for OpenInference {
         check_count("outputs", request.outputs.len(), MAX_OUTPUTS)?;
         let n_rows = request.inputs.first().and_then(|tensor| tensor.shape.first()).copied().unwrap_or(0);
         if usize::try_from(n_rows).is_ok_and(|n_rows| n_rows <= MAX_INLINE_ROWS) {
-            return Ok(Response::new(infer(&set, &config, request)?));
+            return Ok(Response::new(infer(&set, &config, request, calls.stopwatch(arrived))?));
         }
         let place = self.large.clone().try_acquire_owned().map_err(|_| CallError::TooManyInFlight)?;
-        let mut response = Response::new(self.prediction.work(move || infer(&set, &config, request)).await?);
+        let mut response =
+            Response::new(self.prediction.work(move || infer(&set, &config, request, calls.stopwatch(arrived))).await?);
         response.extensions_mut().insert(Place::from(place));
         Ok(response)
     }
@@ -124,7 +127,13 @@ fn metadata(set: &LiveSet, model: &LiveModel) -> ModelMetadataResponse {
     }
 }
 
-fn infer(set: &LiveSet, config: &Config, mut request: ModelInferRequest) -> Result<ModelInferResponse, CallError> {
+fn infer(
+    set: &LiveSet,
+    config: &Config,
+    mut request: ModelInferRequest,
+    mut stopwatch: Stopwatch<'_>,
+) -> Result<ModelInferResponse, CallError> {
+    stopwatch.done(Stage::Queue);
     let model = set.select_one(&address(&request.model_name, &request.model_version))?;
     let is_raw = !request.raw_input_contents.is_empty();
     let requested = std::mem::take(&mut request.outputs);
@@ -137,7 +146,9 @@ fn infer(set: &LiveSet, config: &Config, mut request: ModelInferRequest) -> Resu
     let columns = Columns::take(&mut batch, &[model], place, config, &mut violations)?;
     let wanted = wanted_outputs(&requested, model, &mut violations);
     violations.check()?;
+    stopwatch.done(Stage::Convert);
     let scored = score_batch(&columns, &[model], observed);
+    stopwatch.done(Stage::Score);
     let mut refused = Violations::default();
     scored.errors.into_iter().flatten().for_each(|error| refused.push(|| error));
     refused.check()?;
@@ -161,6 +172,7 @@ fn infer(set: &LiveSet, config: &Config, mut request: ModelInferRequest) -> Resu
             ..InferOutputTensor::default()
         });
     }
+    stopwatch.finish(Stage::Convert);
     Ok(response)
 }
 

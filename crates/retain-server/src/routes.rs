@@ -1,13 +1,14 @@
-//! From the path of a request to its service, past the limit of calls in flight and under a deadline.
+//! From the path of a request to its service: past the gate, past the limit of calls in flight and under a deadline.
 //!
 //! Written out instead of taken from a web framework: there are a handful of paths, and admission has to come before the body is
 //! read, so that a crowd of large messages cannot fill the memory.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::timeout;
@@ -15,9 +16,11 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 
-use crate::answers::{Place, keep_until_sent};
-use crate::api_keys::{Access, Scope, authorize};
-use crate::config::Config;
+use crate::answers::{Keep, Place, keep_until_sent};
+use crate::api_keys::Scope;
+use crate::call::{Arrival, Call};
+use crate::gate::{Access, Gate};
+use crate::metrics::{Calls, MethodCalls, UNKNOWN_METHOD};
 use crate::status::{CallError, explain_refusal};
 
 type Answer = BoxFuture<http::Response<Body>, Infallible>;
@@ -25,11 +28,19 @@ type Answer = BoxFuture<http::Response<Body>, Infallible>;
 /// All services of the server.
 #[derive(Clone)]
 pub(crate) struct Routes {
-    list: Arc<Vec<Route>>,
+    table: Arc<Table>,
     /// Longest that a call may take until its answer begins, the reading of its request included.
     deadline: Duration,
     /// Who may call.
-    config: Arc<Config>,
+    gate: Arc<Gate>,
+    calls: Arc<Calls>,
+}
+
+#[derive(Default)]
+struct Table {
+    routes: Vec<Route>,
+    /// By path, for every method that there is: the route, and where its calls are counted.
+    known: HashMap<String, (usize, Arc<MethodCalls>)>,
 }
 
 /// How many calls a route takes at once, and until when a call counts.
@@ -55,8 +66,8 @@ struct Route {
 
 impl Routes {
     /// No services yet.
-    pub(crate) fn new(deadline: Duration, config: Arc<Config>) -> Self {
-        Self { list: Arc::default(), deadline, config }
+    pub(crate) fn new(deadline: Duration, gate: Arc<Gate>, calls: Arc<Calls>) -> Self {
+        Self { table: Arc::default(), deadline, gate, calls }
     }
 
     /// Adds a service for a path, or for all paths below one that ends with a slash; of several that fit, the first one added answers.
@@ -66,10 +77,27 @@ impl Routes {
         S: Clone + Send + Sync + 'static,
     {
         let call = Box::new(move |request| service.clone().call(request));
-        if let Some(routes) = Arc::get_mut(&mut self.list) {
-            routes.push(Route { path, access, admission, call });
+        if let Some(table) = Arc::get_mut(&mut self.table) {
+            let route = Route { path, access, admission, call };
+            for calls in self.calls.methods() {
+                let path = format!("/{}", calls.method);
+                if route.fits(&path) {
+                    table.known.entry(path).or_insert((table.routes.len(), calls.clone()));
+                }
+            }
+            table.routes.push(route);
         }
         self
+    }
+
+    /// The route of a path, and where its calls are counted.
+    fn find(&self, path: &str) -> Option<(&Route, &Arc<MethodCalls>)> {
+        if let Some((route, calls)) = self.table.known.get(path) {
+            return Some((self.table.routes.get(*route)?, calls));
+        }
+        // A method that its service does not have: the service says so.
+        let route = self.table.routes.iter().find(|route| route.fits(path))?;
+        Some((route, self.calls.of(UNKNOWN_METHOD)))
     }
 }
 
@@ -100,50 +128,76 @@ impl Service<http::Request<Body>> for Routes {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Answer {
+    fn call(&mut self, mut request: http::Request<Body>) -> Answer {
+        let arrived = Instant::now();
         let path = request.uri().path();
-        let Some(route) = self.list.iter().find(|route| route.fits(path)) else {
-            return refuse(CallError::Unimplemented { description: "there is no such service".to_owned() }.into());
+        let Some((route, calls)) = self.find(path) else {
+            let call = Call::begin(&self.calls, self.calls.of(UNKNOWN_METHOD), arrived, request.headers());
+            return refuse(call, CallError::Unimplemented { description: "there is no such service".to_owned() });
         };
+        let mut call = Call::begin(&self.calls, calls, arrived, request.headers());
         // Before anything is counted or read: who may not call takes no one's place.
-        match authorize(&self.config.api_keys, route.access, request.headers()) {
-            Ok(key) if route.access == Access::Scope(Scope::Admin) => {
-                tracing::info!(api_key = key.map(|key| key.name.as_str()), path, "admin call");
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(path, reason = %error, "call refused");
-                return refuse(error.into());
-            }
-        }
-        let Ok(place) = route.admission.place() else { return refuse(CallError::TooManyInFlight.into()) };
-        let deadline = self.deadline;
-        // How long an answer may keep its place; none: it gives it back when it begins.
-        let keeps = match route.admission {
-            Admission::Free | Admission::UntilAnswered(_) => None,
-            Admission::UntilSent(_) => Some(Some(deadline)),
-            Admission::WhileOpen(_) => Some(None),
+        let caller = match self.gate.admit(route.access, request.headers()) {
+            Ok(admitted) => admitted,
+            Err(error) => return refuse(call, error),
         };
+        let caller = caller.caller();
+        let is_admin = route.access == Access::Scope(Scope::Admin);
+        if let Some(caller) = caller.filter(|_| is_admin || Call::is_logged()) {
+            call.called_by(&caller.name);
+        }
+        if is_admin {
+            tracing::info!(caller = caller.map(|caller| caller.name.as_str()), path, "admin call");
+        }
+        let Ok(place) = route.admission.place() else { return refuse(call, CallError::TooManyInFlight) };
+        let deadline = self.deadline;
+        let is_stream = matches!(route.admission, Admission::WhileOpen(_));
+        let is_kept = is_stream || matches!(route.admission, Admission::UntilSent(_));
+        // Streams may stay open; a large answer may take as long again to be sent.
+        let longest = (!is_stream).then_some(deadline);
+        let streams = caller.filter(|_| is_stream).cloned();
+        let extensions = request.extensions_mut();
+        extensions.insert(Arrival(arrived));
+        if let Some(caller) = streams {
+            extensions.insert(caller);
+        }
         let answer = timeout(deadline, (route.call)(request));
         Box::pin(async move {
             let Ok(answer) = answer.await.unwrap_or_else(|_| Ok(Status::from(CallError::DeadlinePassed).into_http()));
-            let mut answer = with_details(answer);
-            // A service may have found that its answer is a large one.
-            let own = answer.extensions_mut().remove::<Place>().map(|place| (place, Some(deadline)));
-            Ok(match own.or(place.map(Place::from).zip(keeps)) {
-                Some((place, longest)) => keep_until_sent(answer, place, longest),
-                None => answer,
-            })
+            // A small answer gives its place back when it begins.
+            let kept = place.filter(|_| is_kept).map(Place::from);
+            Ok(finish(call, answer, kept, longest))
         })
     }
 }
 
-/// Answers that succeed have their status in the trailers, so that only refusals are looked at.
-fn with_details(answer: http::Response<Body>) -> http::Response<Body> {
-    let status = Status::from_header_map(answer.headers());
-    status.as_ref().and_then(explain_refusal).map_or(answer, Status::into_http)
+/// Adds to an answer what it lacks, and lets it keep its place where it is large.
+fn finish(
+    mut call: Call,
+    mut answer: http::Response<Body>,
+    place: Option<Place>,
+    longest: Option<Duration>,
+) -> http::Response<Body> {
+    // Answers that succeed have their status in the trailers, so that only refusals are looked at.
+    if let Some(status) = Status::from_header_map(answer.headers()) {
+        return refused(call, &explain_refusal(&status).unwrap_or(status));
+    }
+    call.name(tonic::Code::Ok, answer.headers_mut());
+    // A service may have found that its answer is a large one.
+    if let Some(place) = answer.extensions_mut().remove::<Place>().or(place) {
+        return keep_until_sent(answer, Keep { place, call, longest });
+    }
+    call.end_ok();
+    answer
 }
 
-fn refuse(status: Status) -> Answer {
-    Box::pin(ready(Ok(status.into_http())))
+fn refuse(call: Call, error: CallError) -> Answer {
+    Box::pin(ready(Ok(refused(call, &error.into()))))
+}
+
+fn refused(mut call: Call, status: &Status) -> http::Response<Body> {
+    let mut answer = status.clone().into_http();
+    call.name(status.code(), answer.headers_mut());
+    call.end(status);
+    answer
 }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
+use prost_types::FileDescriptorSet;
 use retain_proto::FILE_DESCRIPTOR_SET;
 use retain_proto::inference::grpc_inference_service_server::{self as inference_server, GrpcInferenceServiceServer};
 use retain_proto::v1::model_service_server::{self as model_server, ModelServiceServer};
@@ -15,11 +17,14 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tonic_health::pb::health_server::{self, HealthServer};
 
-use crate::api_keys::{Access, Scope, check_keys};
+use crate::api_keys::{Scope, check_keys};
 use crate::batch::BatchCalls;
 use crate::config::{Config, ConfigError};
+use crate::gate::{Access, Gate};
 use crate::health::Health;
 use crate::incoming;
+use crate::jwt::JwtError;
+use crate::metrics::{self, Calls, Endpoint, Places, serve_metrics};
 use crate::model_service::ModelDirectory;
 use crate::models::{LoadReport, Models, ReloadError};
 use crate::open_inference::OpenInference;
@@ -51,6 +56,17 @@ pub struct Server {
     config: Arc<Config>,
     models: Arc<Models>,
     tls: Option<Arc<Tls>>,
+    gate: Arc<Gate>,
+    metrics: Option<TcpListener>,
+}
+
+/// How a server is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Health says so first, and calls are taken for [`Config::grace_seconds`] more: a machine is taken out of service.
+    Gracefully,
+    /// No more calls are taken: somebody at a terminal waits.
+    Now,
 }
 
 /// Acts on a server while it runs, from any task.
@@ -58,6 +74,8 @@ pub struct Server {
 pub struct ServerHandle {
     models: Arc<Models>,
     tls: Option<Arc<Tls>>,
+    gate: Arc<Gate>,
+    metrics_addr: Option<SocketAddr>,
 }
 
 /// A server that runs in the background, as tests and demonstrations want it. Dropping it stops the server too.
@@ -65,7 +83,7 @@ pub struct ServerHandle {
 pub struct RunningServer {
     local_addr: SocketAddr,
     handle: ServerHandle,
-    stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<Stop>,
     serving: JoinHandle<Result<(), ServerError>>,
 }
 
@@ -87,8 +105,11 @@ pub enum ServerError {
     /// The certificate cannot be used.
     #[error("connections cannot be encrypted")]
     Tls(#[from] TlsError),
+    /// Tokens cannot be checked.
+    #[error("tokens cannot be checked")]
+    Jwt(#[from] JwtError),
     /// Anybody on the network could call.
-    #[error("`{address}` can be reached from elsewhere, and callers are asked for neither an API key nor a certificate")]
+    #[error("`{address}` can be reached from elsewhere, and callers are asked for neither an API key, a token nor a certificate")]
     Unprotected {
         /// The address.
         address: SocketAddr,
@@ -112,17 +133,19 @@ impl Server {
     /// need neither a key nor a certificate, [`ServerError::Tls`] when the certificate cannot be used.
     pub async fn bind(config: Config) -> Result<Self, ServerError> {
         check_keys(&config.api_keys)?;
+        let gate = Arc::new(Gate::new(&config)?);
         let asks_certificate = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        let is_protected = !config.api_keys.is_empty() || asks_certificate;
+        let is_protected = gate.is_guarded() || asks_certificate;
         if !(config.listen.ip().is_loopback() || is_protected || config.allow_unprotected) {
             return Err(ServerError::Unprotected { address: config.listen });
         }
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
-        let bind = |source| ServerError::Bind { address: config.listen, source };
-        let listener = incoming::listen(config.listen).map_err(bind)?;
-        let local_addr = listener.local_addr().map_err(bind)?;
+        let listen = |address| incoming::listen(address).map_err(|source| ServerError::Bind { address, source });
+        let listener = listen(config.listen)?;
+        let metrics = config.metrics_listen.map(listen).transpose()?;
+        let local_addr = listener.local_addr().map_err(|source| ServerError::Bind { address: config.listen, source })?;
         let models = Arc::new(Models::new(Registry::new(&config.models), Health::new().await));
-        Ok(Self { listener, local_addr, config: Arc::new(config), models, tls })
+        Ok(Self { listener, local_addr, config: Arc::new(config), models, tls, gate, metrics })
     }
 
     /// The address it listens on, with the port that was given for port 0.
@@ -132,22 +155,31 @@ impl Server {
 
     /// What acts on the server once it runs.
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle { models: self.models.clone(), tls: self.tls.clone() }
+        let metrics_addr = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
+        ServerHandle { models: self.models.clone(), tls: self.tls.clone(), gate: self.gate.clone(), metrics_addr }
     }
 
     /// Answers until `shutdown` completes and calls in flight are done, at most `drain_seconds` later.
     ///
     /// Connections are taken at once and told `NOT_SERVING`; the models are read meanwhile, and the first set that has a champion
-    /// makes it `SERVING`. At the end health says `NOT_SERVING` first, then no new calls are taken.
+    /// makes it `SERVING`. At the end health says `NOT_SERVING` first; after a grace period, where `shutdown` allows one, no new calls
+    /// are taken.
     ///
     /// # Errors
     /// [`ServerError`] when the transport breaks off. Models that cannot be loaded are no error here: they are logged, and the
     /// server says `NOT_SERVING`.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, local_addr, config, models, tls } = self;
+    pub async fn serve(self, shutdown: impl Future<Output = Stop>) -> Result<(), ServerError> {
+        let Self { listener, local_addr, config, models, tls, gate, metrics } = self;
         let stop = watch::Sender::new(false);
-        let routes = routes(&config, &models, &stop)?;
+        let rooms = Rooms::new(&config);
+        let calls = Arc::new(Calls::new(methods()));
+        let routes = routes(&config, &models, &stop, &rooms, gate, calls.clone())?;
         tracing::info!(address = %local_addr, models = %config.models.display(), tls = tls.is_some(), "listening");
+        let _telling = metrics.map(|listener| {
+            let registry = metrics::registry(calls, models.clone(), rooms.places(&config));
+            let endpoint = Arc::new(Endpoint { registry, models: models.clone() });
+            Running(tokio::spawn(serve_metrics(listener, endpoint)).abort_handle())
+        });
         if tls.is_none() && !local_addr.ip().is_loopback() {
             tracing::warn!("connections are not encrypted: keys and customers' values can be read on their way");
         }
@@ -157,16 +189,18 @@ impl Server {
             // An error is a sender that is gone, which says the same.
             async move { drop(stop.wait_for(|stop| *stop).await) }
         };
-        let connections = incoming::connections(listener, config.max_connections, tls.clone(), stopped());
-        let _watching = tls.map(|tls| Watching(tokio::spawn(tls.watch()).abort_handle()));
+        let connections = incoming::connections(listener, rooms.connections.clone(), tls.clone(), stopped());
+        let _watching = tls.map(|tls| Running(tokio::spawn(tls.watch()).abort_handle()));
         let serving = transport().serve_with_incoming_shutdown(routes, connections, stopped());
         let loading = models.clone();
         // A failure is logged where it happens; here there is nobody to tell.
         tokio::spawn(async move { loading.reload().await.map(drop) });
         let stopping = async {
-            shutdown.await;
-            tracing::info!("stopping");
+            let how = shutdown.await;
+            let grace_seconds = if how == Stop::Gracefully { config.grace_seconds } else { 0 };
+            tracing::info!(grace_seconds, "stopping");
             models.health().close().await;
+            tokio::time::sleep(Duration::from_secs(grace_seconds)).await;
             stop.send_replace(true);
             models.health().end_watches().await;
             tokio::time::sleep(Duration::from_secs(config.drain_seconds)).await;
@@ -183,18 +217,16 @@ impl Server {
     pub async fn spawn(self) -> RunningServer {
         let (local_addr, handle) = (self.local_addr, self.handle());
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(self.serve(async move {
-            let _ = stopped.await;
-        }));
+        let serving = tokio::spawn(self.serve(async move { stopped.await.unwrap_or(Stop::Now) }));
         handle.models.loaded().await;
         RunningServer { local_addr, handle, stop, serving }
     }
 }
 
 /// A task that ends with what it was begun for.
-struct Watching(AbortHandle);
+struct Running(AbortHandle);
 
-impl Drop for Watching {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -210,13 +242,67 @@ fn transport() -> tonic::transport::Server {
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
 }
 
-fn routes(config: &Arc<Config>, models: &Arc<Models>, stop: &watch::Sender<bool>) -> Result<Routes, ServerError> {
-    let places = |n_calls| Arc::new(Semaphore::new(n_calls));
-    let calls = places(config.max_in_flight);
-    let batches = places(config.max_batches_in_flight);
-    let streams = Admission::WhileOpen(places(config.max_streams));
-    let descriptions = Admission::UntilSent(places(MAX_MODEL_CALLS));
-    let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe()));
+/// How many calls of each kind there is room for.
+struct Rooms {
+    calls: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    descriptions: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+}
+
+impl Rooms {
+    fn new(config: &Config) -> Self {
+        let places = |n_calls| Arc::new(Semaphore::new(n_calls));
+        Self {
+            calls: places(config.max_in_flight),
+            batches: places(config.max_batches_in_flight),
+            streams: places(config.max_streams),
+            descriptions: places(MAX_MODEL_CALLS),
+            connections: places(config.max_connections),
+        }
+    }
+
+    fn places(&self, config: &Config) -> Vec<Places> {
+        let places = |kind, free: &Arc<Semaphore>, total| Places { kind, free: free.clone(), total };
+        vec![
+            places("call", &self.calls, config.max_in_flight),
+            places("batch", &self.batches, config.max_batches_in_flight),
+            places("stream", &self.streams, config.max_streams),
+            places("description", &self.descriptions, MAX_MODEL_CALLS),
+            places("connection", &self.connections, config.max_connections),
+        ]
+    }
+}
+
+/// All methods of all services, `package.Service/Method`, as the API describes itself.
+fn methods() -> impl Iterator<Item = String> {
+    let described = [FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET]
+        .into_iter()
+        .chain([tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET]);
+    // Generated beside the services: what cannot be read is not there, and its calls are counted as unknown ones.
+    let files = described.flat_map(|set| FileDescriptorSet::decode(set).unwrap_or_default().file);
+    files.flat_map(|file| {
+        let package = file.package().to_owned();
+        file.service.into_iter().flat_map(move |service| {
+            let name = format!("{package}.{}", service.name());
+            service.method.into_iter().map(move |method| format!("{name}/{}", method.name()))
+        })
+    })
+}
+
+fn routes(
+    config: &Arc<Config>,
+    models: &Arc<Models>,
+    stop: &watch::Sender<bool>,
+    rooms: &Rooms,
+    gate: Arc<Gate>,
+    counts: Arc<Calls>,
+) -> Result<Routes, ServerError> {
+    let (calls, batches) = (rooms.calls.clone(), rooms.batches.clone());
+    let streams = Admission::WhileOpen(rooms.streams.clone());
+    let descriptions = Admission::UntilSent(rooms.descriptions.clone());
+    let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe(), &counts));
     // Batches may be larger than single requests, and wait for a room of their own.
     let batch = BatchCalls::new(prediction.clone(), config.max_batch_bytes);
     let inference = GrpcInferenceServiceServer::new(OpenInference::new(prediction.clone(), batches.clone()));
@@ -226,7 +312,7 @@ fn routes(config: &Arc<Config>, models: &Arc<Models>, stop: &watch::Sender<bool>
     let health = HealthServer::new(models.health().service()).max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let (predict, admin) = (Access::Scope(Scope::Predict), Access::Scope(Scope::Admin));
     let method = |service: &str, name: &str| format!("/{service}/{name}");
-    let routes = Routes::new(Duration::from_secs(config.request_seconds), config.clone())
+    let routes = Routes::new(Duration::from_secs(config.request_seconds), gate, counts)
         .add(method(prediction_server::SERVICE_NAME, "PredictBatch"), predict, Admission::UntilSent(batches.clone()), batch)
         .add(method(prediction_server::SERVICE_NAME, "WhatIf"), predict, Admission::UntilSent(batches), single.clone())
         .add(method(prediction_server::SERVICE_NAME, "PredictStream"), predict, streams, single.clone())
@@ -267,6 +353,19 @@ impl ServerHandle {
         self.tls.as_ref().map_or(Ok(false), |tls| tls.reload())
     }
 
+    /// Reads the keys of tokens again; true where they have changed.
+    ///
+    /// # Errors
+    /// [`JwtError`] names the file that is wrong; the keys before it stay.
+    pub fn reload_token_keys(&self) -> Result<bool, JwtError> {
+        self.gate.reload()
+    }
+
+    /// The address of the metrics, where there is one.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
+    }
+
     /// What answers now and what was refused when the registry was last read.
     pub fn report(&self) -> LoadReport {
         self.models.live().report()
@@ -295,6 +394,9 @@ impl ServerHandle {
                 if let Err(error) = handle.reload_certificate() {
                     tracing::error!(reason = chain(&error), "the certificate stays as it was");
                 }
+                if let Err(error) = handle.reload_token_keys() {
+                    tracing::error!(reason = chain(&error), "the keys of tokens stay as they were");
+                }
             }
         })
     }
@@ -311,13 +413,21 @@ impl RunningServer {
         &self.handle
     }
 
-    /// Begins the shutdown and waits for its end.
+    /// Begins the shutdown, without a grace period, and waits for its end.
     ///
     /// # Errors
     /// As [`Server::serve`].
     pub async fn stop(self) -> Result<(), ServerError> {
+        self.stop_as(Stop::Now).await
+    }
+
+    /// Begins the shutdown and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Server::serve`].
+    pub async fn stop_as(self, how: Stop) -> Result<(), ServerError> {
         // A server that has ended by itself hears nothing; its result says why.
-        let _ = self.stop.send(());
+        let _ = self.stop.send(how);
         self.serving.await?
     }
 }

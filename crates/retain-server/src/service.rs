@@ -4,18 +4,22 @@
 //! waiting, so they go to a thread for blocking work, as many at once as there are processors.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prost::Message;
 use prost::bytes::Bytes;
 use prost_types::Timestamp;
 use retain_core::Day;
+use retain_proto::inference::grpc_inference_service_server as inference_server;
 use retain_proto::v1;
-use retain_proto::v1::prediction_service_server::PredictionService;
+use retain_proto::v1::prediction_service_server::{self as prediction_server, PredictionService};
 use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::call::Arrival;
 use crate::config::Config;
 use crate::convert::{self, Columns, Features, Given, Language, Place, Wanted};
+use crate::metrics::{Calls, MethodCalls, Stage, Stopwatch};
 use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
 use crate::status::{CallError, Violation, Violations, check_count, malformed};
 use crate::stream::{StreamAnswers, answer_stream};
@@ -32,12 +36,44 @@ pub(crate) struct Prediction {
     batch_workers: Arc<Semaphore>,
     /// Becomes true when the server is told to stop.
     stopping: watch::Receiver<bool>,
+    methods: Arc<Methods>,
+    calls: Arc<Calls>,
+}
+
+/// Where the calls of each method are counted.
+struct Methods {
+    predict: Arc<MethodCalls>,
+    predict_batch: Arc<MethodCalls>,
+    predict_stream: Arc<MethodCalls>,
+    explain: Arc<MethodCalls>,
+    what_if: Arc<MethodCalls>,
+    model_infer: Arc<MethodCalls>,
+}
+
+impl Methods {
+    fn new(calls: &Calls) -> Self {
+        let ours = |method| calls.of(&format!("{}/{method}", prediction_server::SERVICE_NAME)).clone();
+        Self {
+            predict: ours("Predict"),
+            predict_batch: ours("PredictBatch"),
+            predict_stream: ours("PredictStream"),
+            explain: ours("Explain"),
+            what_if: ours("WhatIf"),
+            model_infer: calls.of(&format!("{}/ModelInfer", inference_server::SERVICE_NAME)).clone(),
+        }
+    }
+}
+
+/// When the headers of a request arrived; now, where nobody has noted it.
+pub(crate) fn arrival<T>(request: &Request<T>) -> Instant {
+    request.extensions().get::<Arrival>().map_or_else(Instant::now, |Arrival(arrived)| *arrived)
 }
 
 #[tonic::async_trait]
 impl PredictionService for Prediction {
     async fn predict(&self, request: Request<v1::PredictRequest>) -> Result<Response<v1::PredictResponse>, Status> {
-        Ok(Response::new(self.answer(request.into_inner())?))
+        let stopwatch = self.methods.predict.stopwatch(arrival(&request));
+        Ok(Response::new(self.answer(request.into_inner(), stopwatch)?))
     }
 
     async fn predict_batch(
@@ -45,7 +81,7 @@ impl PredictionService for Prediction {
         request: Request<v1::PredictBatchRequest>,
     ) -> Result<Response<v1::PredictBatchResponse>, Status> {
         // The server's own route goes through `batch`, which does not decode before it has weighed.
-        Ok(Response::new(self.answer_batch(|| Ok(request.into_inner())).await?))
+        Ok(Response::new(self.answer_batch(arrival(&request), || Ok(request.into_inner())).await?))
     }
 
     type PredictStreamStream = StreamAnswers;
@@ -54,27 +90,36 @@ impl PredictionService for Prediction {
         &self,
         request: Request<Streaming<v1::PredictRequest>>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
-        Ok(Response::new(answer_stream(self.clone(), request.into_inner(), self.stopping.clone())))
+        Ok(Response::new(answer_stream(self.clone(), request, self.stopping.clone())))
     }
 
     async fn what_if(&self, request: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
-        let (set, config) = (self.models.live().clone(), self.config.clone());
+        let (set, config, methods) = (self.models.live().clone(), self.config.clone(), self.methods.clone());
+        let arrived = arrival(&request);
         let request = request.into_inner();
         // What is only large in memory, as empty changes are, shall not wait for its turn.
         convert::check_changes(&request, set.select(&request.models)?.len(), &config)?;
-        Ok(Response::new(self.work(move || what_if_response(&set, &config, request)).await?))
+        Ok(Response::new(self.work(move || what_if_response(&set, &config, request, methods.what_if.stopwatch(arrived))).await?))
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
-        Ok(Response::new(self.explanation(request.into_inner())?))
+        let stopwatch = self.methods.explain.stopwatch(arrival(&request));
+        Ok(Response::new(self.explanation(request.into_inner(), stopwatch)?))
     }
 }
 
 impl Prediction {
     /// Asks these models, within these limits.
-    pub(crate) fn new(models: Arc<Models>, config: Arc<Config>, stopping: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(models: Arc<Models>, config: Arc<Config>, stopping: watch::Receiver<bool>, calls: &Arc<Calls>) -> Self {
         let n_workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { models, config, batch_workers: Arc::new(Semaphore::new(n_workers)), stopping }
+        Self {
+            models,
+            config,
+            batch_workers: Arc::new(Semaphore::new(n_workers)),
+            stopping,
+            methods: Arc::new(Methods::new(calls)),
+            calls: calls.clone(),
+        }
     }
 
     pub(crate) fn models(&self) -> &Arc<Models> {
@@ -85,8 +130,28 @@ impl Prediction {
         &self.config
     }
 
+    /// Measures one message of a stream, from now on.
+    pub(crate) fn stream_stopwatch(&self) -> Stopwatch<'_> {
+        self.methods.predict_stream.stopwatch(Instant::now())
+    }
+
+    /// A message of a stream was refused for this reason.
+    pub(crate) fn refused(&self, reason: &str) {
+        self.calls.refused(Some(reason));
+    }
+
+    /// Measures a call of the Open Inference Protocol.
+    pub(crate) fn infer_calls(&self) -> Arc<MethodCalls> {
+        self.methods.model_infer.clone()
+    }
+
     /// Answers one request.
-    pub(crate) fn answer(&self, request: v1::PredictRequest) -> Result<v1::PredictResponse, CallError> {
+    pub(crate) fn answer(
+        &self,
+        request: v1::PredictRequest,
+        mut stopwatch: Stopwatch<'_>,
+    ) -> Result<v1::PredictResponse, CallError> {
+        stopwatch.done(Stage::Queue);
         let set = self.models.live();
         let models = set.select(&request.models)?;
         let mut violations = Violations::default();
@@ -96,11 +161,15 @@ impl Prediction {
         let given = Given::new(&request.features);
         let rows: Vec<_> = models.iter().map(|model| convert::encode(&given, model, observed, &mut violations)).collect();
         violations.check()?;
+        stopwatch.done(Stage::Convert);
         let answers = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, wanted));
-        Ok(v1::PredictResponse { predictions: answers.collect(), customer_id: request.customer_id })
+        let predictions = answers.collect();
+        stopwatch.finish(Stage::Score);
+        Ok(v1::PredictResponse { predictions, customer_id: request.customer_id })
     }
 
-    fn explanation(&self, request: v1::ExplainRequest) -> Result<v1::ExplainResponse, CallError> {
+    fn explanation(&self, request: v1::ExplainRequest, mut stopwatch: Stopwatch<'_>) -> Result<v1::ExplainResponse, CallError> {
+        stopwatch.done(Stage::Queue);
         let set = self.models.live();
         let model = set.select_one(&request.model)?;
         let mut violations = Violations::default();
@@ -109,21 +178,34 @@ impl Prediction {
         check_features(&request.features, request.unknown_feature_policy, &[model], &self.config, &mut violations)?;
         let row = convert::encode(&Given::new(&request.features), model, observed, &mut violations);
         violations.check()?;
-        Ok(convert::explain(model, row, request.customer_id, language))
+        stopwatch.done(Stage::Convert);
+        let explanation = convert::explain(model, row, request.customer_id, language);
+        stopwatch.finish(Stage::Score);
+        Ok(explanation)
     }
 
     /// Answers a batch that is still encoded; it is weighed and decoded where and when it is worked on.
-    pub(crate) async fn answer_undecoded_batch(&self, message: Bytes) -> Result<v1::PredictBatchResponse, CallError> {
+    pub(crate) async fn answer_undecoded_batch(
+        &self,
+        message: Bytes,
+        arrived: Instant,
+    ) -> Result<v1::PredictBatchResponse, CallError> {
         let config = self.config.clone();
-        self.answer_batch(move || decode_batch(message, &config)).await
+        self.answer_batch(arrived, move || decode_batch(message, &config)).await
     }
 
     async fn answer_batch(
         &self,
+        arrived: Instant,
         read: impl FnOnce() -> Result<v1::PredictBatchRequest, CallError> + Send + 'static,
     ) -> Result<v1::PredictBatchResponse, CallError> {
-        let (config, models) = (self.config.clone(), self.models.clone());
-        self.work(move || batch_response(&models.live(), &config, read()?)).await
+        let (config, models, methods) = (self.config.clone(), self.models.clone(), self.methods.clone());
+        self.work(move || {
+            let mut stopwatch = methods.predict_batch.stopwatch(arrived);
+            stopwatch.done(Stage::Queue);
+            batch_response(&models.live(), &config, read()?, stopwatch)
+        })
+        .await
     }
 
     /// Does long work on a thread of its own, when one is free.
@@ -189,7 +271,13 @@ fn decode_batch(message: Bytes, config: &Config) -> Result<v1::PredictBatchReque
     v1::PredictBatchRequest::decode(message).map_err(|error| malformed(&error.to_string()))
 }
 
-fn what_if_response(set: &LiveSet, config: &Config, request: v1::WhatIfRequest) -> Result<v1::WhatIfResponse, CallError> {
+fn what_if_response(
+    set: &LiveSet,
+    config: &Config,
+    request: v1::WhatIfRequest,
+    mut stopwatch: Stopwatch<'_>,
+) -> Result<v1::WhatIfResponse, CallError> {
+    stopwatch.done(Stage::Queue);
     let models = set.select(&request.models)?;
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
@@ -203,8 +291,10 @@ fn what_if_response(set: &LiveSet, config: &Config, request: v1::WhatIfRequest) 
     let rows = models.iter().map(|model| convert::encode_changes(&request, model, observed, &mut violations));
     let rows: Vec<_> = rows.collect();
     violations.check()?;
+    stopwatch.done(Stage::Convert);
     let comparisons = models.iter().zip(rows).map(|(model, (before, after))| convert::compare(model, before, after));
     let (comparisons, note) = (comparisons.collect(), language.association_note().to_owned());
+    stopwatch.finish(Stage::Score);
     Ok(v1::WhatIfResponse { customer_id: request.customer_id, comparisons, note })
 }
 
@@ -212,11 +302,17 @@ fn batch_response(
     set: &LiveSet,
     config: &Config,
     mut request: v1::PredictBatchRequest,
+    mut stopwatch: Stopwatch<'_>,
 ) -> Result<v1::PredictBatchResponse, CallError> {
     let models = set.select(&request.models)?;
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let columns = Columns::take(&mut request, &models, Place::Columns, config, &mut violations)?;
     violations.check()?;
-    Ok(convert::score_batch(&columns, &models, observed).into())
+    stopwatch.done(Stage::Convert);
+    let scored = convert::score_batch(&columns, &models, observed);
+    stopwatch.done(Stage::Score);
+    let response = scored.into();
+    stopwatch.finish(Stage::Convert);
+    Ok(response)
 }

@@ -67,7 +67,15 @@ pub(crate) enum CallError {
     /// As many calls in flight as the server takes.
     #[error("too many calls in flight")]
     TooManyInFlight,
-    /// No API key, or one that the server does not know.
+    /// A caller that calls more often than it may.
+    #[error("`{caller}` calls more often than it may")]
+    RateLimited {
+        /// The API key's name, or the token's subject.
+        caller: String,
+        /// When the next call may come.
+        retry_after: Duration,
+    },
+    /// No API key or token, or one that the server does not know.
     #[error("{description}")]
     Unauthenticated {
         /// Kind of mistake, in upper snake case.
@@ -225,6 +233,10 @@ impl From<CallError> for Status {
             CallError::TooManyInFlight => {
                 details.set_retry_info(Some(BUSY_RETRY));
                 (Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT")
+            }
+            CallError::RateLimited { retry_after, .. } => {
+                details.set_retry_info(Some(retry_after));
+                (Code::ResourceExhausted, "RATE_LIMITED")
             }
             CallError::Unauthenticated { reason, .. } => (Code::Unauthenticated, reason),
             CallError::Forbidden { .. } => (Code::PermissionDenied, "SCOPE_REQUIRED"),

@@ -1,6 +1,7 @@
 //! `PredictStream`: one answer after another, as fast as they are taken.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use retain_proto::v1;
@@ -8,9 +9,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 use tonic_types::StatusExt;
 
+use crate::gate::Caller;
 use crate::service::Prediction;
 use crate::status::{CallError, explain_refusal};
 
@@ -28,14 +30,16 @@ pub(crate) type StreamAnswers = Pin<Box<dyn Stream<Item = StreamAnswer> + Send>>
 /// Answers requests until there are no more, the client is gone or silent, or the server stops.
 pub(crate) fn answer_stream(
     prediction: Prediction,
-    requests: Streaming<v1::PredictRequest>,
+    request: Request<Streaming<v1::PredictRequest>>,
     stopping: watch::Receiver<bool>,
 ) -> StreamAnswers {
+    let caller = request.extensions().get::<Arc<Caller>>().cloned();
+    let requests = request.into_inner();
     let (answers, receiver) = mpsc::channel(WAITING_ANSWERS);
     // The last word has a room of its own: there is none among the answers where a client does not read.
     let (ending, ended) = mpsc::channel(1);
     tokio::spawn(async move {
-        if let Err(status) = answer_all(&prediction, requests, answers, stopping).await {
+        if let Err(status) = answer_all(&prediction, requests, answers, stopping, caller).await {
             // A client that is gone does not hear it.
             let _ = ending.try_send(Err(status));
         }
@@ -48,6 +52,7 @@ async fn answer_all(
     mut requests: Streaming<v1::PredictRequest>,
     answers: mpsc::Sender<StreamAnswer>,
     mut stopping: watch::Receiver<bool>,
+    caller: Option<Arc<Caller>>,
 ) -> Result<(), Status> {
     loop {
         let step = async {
@@ -61,15 +66,22 @@ async fn answer_all(
             _ = stopping.wait_for(|stopping| *stopping) => return Err(CallError::Stopping.into()),
         };
         let Some((slot, request)) = next else { return Ok(()) };
-        slot.send(Ok(outcome(prediction.answer(request))));
+        // Each message counts as a call: otherwise a stream would go round the limit.
+        let allowed = caller.as_ref().map_or(Ok(()), |caller| caller.count_call());
+        let answer = allowed.and_then(|()| prediction.answer(request, prediction.stream_stopwatch()));
+        slot.send(Ok(outcome(prediction, answer)));
     }
 }
 
-fn outcome(answer: Result<v1::PredictResponse, CallError>) -> v1::PredictStreamResponse {
+fn outcome(prediction: &Prediction, answer: Result<v1::PredictResponse, CallError>) -> v1::PredictStreamResponse {
     use v1::predict_stream_response::Outcome;
     let outcome = match answer {
         Ok(response) => Outcome::Response(response),
-        Err(error) => Outcome::Error(stream_error(&Status::from(error))),
+        Err(error) => {
+            let error = stream_error(&Status::from(error));
+            prediction.refused(&error.reason);
+            Outcome::Error(error)
+        }
     };
     v1::PredictStreamResponse { outcome: Some(outcome) }
 }

@@ -10,7 +10,7 @@ use crate::card::model_card;
 use crate::draw::draw_check_rows;
 use crate::metrics_file::MetricsFile;
 use crate::plan::Plan;
-use crate::reference::{ReferenceFile, sorted_present};
+use crate::reference::{reference, sorted_present};
 use crate::train::TrainError;
 
 /// Shares of customers above the bands' borders.
@@ -41,7 +41,7 @@ pub(crate) fn build_bundle(parts: &BundleParts<'_>) -> Result<Bundle, TrainError
     let observed = parts.dataset.observed.as_ref().and_then(|days| last(days)).or(parts.report.reference);
     let check_rows = draw_check_rows(parts.dataset, &parts.model, observed, parts.seed)?;
     let predicted = if parts.task.kind.is_amount() { "expected_value" } else { "probability" };
-    let reference = ReferenceFile::new(parts.dataset, predicted, parts.judged);
+    let reference = reference(parts.dataset, predicted, parts.judged);
     Ok(Bundle {
         card: model_card(&manifest, parts),
         manifest,

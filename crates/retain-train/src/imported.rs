@@ -14,7 +14,7 @@ use crate::draw::draw_check_rows;
 use crate::imported_card::imported_card;
 use crate::metrics_file::{HeadMeasurement, Measurement, MetricsFile};
 use crate::outcome::{baseline, labelled, occurrence};
-use crate::reference::ReferenceFile;
+use crate::reference::reference;
 use crate::train::TrainError;
 
 /// Values around thresholds that check rows are drawn from, at most so many thresholds of each feature.
@@ -83,7 +83,7 @@ pub fn import_bundle(parts: &ImportParts<'_>) -> Result<(Bundle, Option<MetricsF
             Some(metrics) => json_bytes(metrics)?,
             None => json_bytes(&json!({ "format_version": 1, "leaderboard": [], "importance": [] }))?,
         },
-        reference: json_bytes(&ReferenceFile::new(dataset, predicted, &judged))?,
+        reference: json_bytes(&reference(dataset, predicted, &judged))?,
         size_bytes: 0,
     };
     Ok((bundle, metrics))

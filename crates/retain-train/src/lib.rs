@@ -29,6 +29,5 @@ pub use imported::{ImportParts, MeasuringTable, amount_model, import_bundle};
 pub use learner::{Configuration, FitContext, FitError, Learner, Loss};
 pub use metrics_file::{HeadMeasurement, Importance, LeaderboardRow, Measurement, MetricsFile};
 pub use outcome::{baseline, labelled, occurrence};
-pub use reference::{Histogram, ReferenceFile};
 pub use survival::SurvivalError;
 pub use train::{LEADERBOARD_METRICS, Preference, Progress, TrainError, TrainOptions, Trained, train};

@@ -1,49 +1,20 @@
-//! `reference.json`: how features and scores were distributed in training, for finding drift later.
+//! The histograms of `reference.json`: how features and scores were distributed in training, for finding drift later.
 
 use retain_core::{ColumnKind, FeatureSpec};
 use retain_data::Dataset;
-use serde::{Deserialize, Serialize};
+use retain_score::{Histogram, REFERENCE_FORMAT_VERSION, Reference};
 
 /// Bins of numbers and of scores.
 const N_BINS: usize = 10;
 
-/// What stands in `reference.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ReferenceFile {
-    /// Layout of the file.
-    pub format_version: u32,
-    /// Training rows.
-    pub n_rows: usize,
-    /// One histogram per feature, in schema order.
-    pub features: Vec<Histogram>,
-    /// Histogram of predicted probabilities, or expected amounts, on rows the fits did not see.
-    pub scores: Histogram,
-}
-
-/// Counts of one column.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Histogram {
-    /// The feature, `probability` or `expected_value`.
-    pub name: String,
-    /// Numbers: inner borders of the bins, rising; bin `i` holds values from border `i − 1` up to, not including, border `i`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub borders: Vec<f64>,
-    /// Rows per bin, or per category in schema order with one more for rare and unseen ones.
-    pub counts: Vec<u64>,
-    /// Rows without a value.
-    pub n_missing: u64,
-}
-
-impl ReferenceFile {
-    /// `predictions` are of the rows that judged the model, and are called `name`.
-    pub(crate) fn new(dataset: &Dataset, name: &str, predictions: &[f64]) -> Self {
-        let columns = dataset.schema.features.iter().zip(&dataset.columns);
-        Self {
-            format_version: 1,
-            n_rows: dataset.n_rows(),
-            features: columns.map(|(feature, column)| feature_histogram(feature, column)).collect(),
-            scores: number_histogram(name, predictions),
-        }
+/// The histograms of a training table; `predictions` are of the rows that judged the model, and are called `name`.
+pub(crate) fn reference(dataset: &Dataset, name: &str, predictions: &[f64]) -> Reference {
+    let columns = dataset.schema.features.iter().zip(&dataset.columns);
+    Reference {
+        format_version: REFERENCE_FORMAT_VERSION,
+        n_rows: dataset.n_rows(),
+        features: columns.map(|(feature, column)| feature_histogram(feature, column)).collect(),
+        scores: number_histogram(name, predictions),
     }
 }
 

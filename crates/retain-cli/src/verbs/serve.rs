@@ -5,24 +5,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{ArgGroup, Args};
-use retain_server::{Config, LoadReport, Server, ServerError, ServerHandle};
+use clap::Args;
+use retain_server::{Config, LoadReport, Server, ServerError, ServerHandle, Stop};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Format;
 use crate::exit::{Complaint, Exit};
 use crate::input::{read_text, today};
-use crate::interrupt;
+use crate::interrupt::{self, Signal};
 use crate::output::Output;
 
 /// How long the process waits for file work after the server has drained.
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["config", "models"])))]
 pub(crate) struct Arguments {
-    /// The server file; flags override it
+    /// The server file; variables of the environment such as `RETAIN__LISTEN` go before it, and flags before both
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder of published models
@@ -31,6 +30,9 @@ pub(crate) struct Arguments {
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Address and port for Prometheus and HTTP probes: `/metrics`, `/livez`, `/readyz` [default: none]
+    #[arg(long, value_name = "ADDR")]
+    metrics_listen: Option<SocketAddr>,
     /// Listen beyond loopback although the server file names no API key: everybody who can connect may then call
     #[arg(long)]
     allow_unprotected: bool,
@@ -54,16 +56,25 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
     block_on(serve(config, output, |_| String::new()))
 }
 
+/// Flags before the environment, the environment before the server file.
 fn read_config(arguments: &Arguments) -> Result<Config> {
+    // Variables whose names or values are no Unicode are none of ours.
+    let variables =
+        || std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let mut config = match &arguments.config {
-        None => Config::new(&PathBuf::from("models"), today),
-        Some(path) => Config::parse(&read_text(path, "server file")?, today)
+        None if arguments.models.is_none() && std::env::var_os("RETAIN__MODELS").is_none() => {
+            let hint = "name the server file with `--config FILE`, or the folder of published models with `--models DIR`";
+            return Err(Complaint::usage("nothing says what to serve").hint(hint).into());
+        }
+        None => Config::parse_with("", variables(), today).context("the settings of the environment are not usable")?,
+        Some(path) => Config::parse_with(&read_text(path, "server file")?, variables(), today)
             .with_context(|| format!("the server file `{}` is not usable", path.display()))?,
     };
     if let Some(models) = &arguments.models {
         config.models.clone_from(models);
     }
     config.listen = arguments.listen.unwrap_or(config.listen);
+    config.metrics_listen = arguments.metrics_listen.or(config.metrics_listen);
     config.allow_unprotected |= arguments.allow_unprotected;
     Ok(config)
 }
@@ -90,17 +101,21 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> 
 pub(crate) async fn bind(config: Config) -> Result<Server> {
     let listen = config.listen;
     Server::bind(config).await.map_err(|error| match error {
-        ServerError::Bind { .. } => {
-            let complaint = Complaint::usage(format!("the server cannot listen on `{listen}`")).because(error);
+        ServerError::Bind { address, .. } => {
+            let complaint = Complaint::usage(format!("the server cannot listen on `{address}`")).because(error);
             complaint.hint("choose another address or port with `--listen`; port 0 takes a free one").into()
         }
         ServerError::Tls(_) => {
             let complaint = Complaint::usage("the certificate of the server file cannot be used").because(error);
             complaint.hint("look at `[tls]` in the server file").into()
         }
+        ServerError::Jwt(_) => {
+            let complaint = Complaint::usage("the keys of tokens cannot be used").because(error);
+            complaint.hint("look at `[jwt]` in the server file").into()
+        }
         ServerError::Unprotected { .. } => {
             let complaint = Complaint::usage(format!("the server will not listen on `{listen}`")).because(error);
-            let hint = "name callers under `[[api_keys]]` in the server file, or set `client_ca` in `[tls]`; or, where something else keeps strangers away, say \
+            let hint = "name callers under `[[api_keys]]` or `[jwt]` in the server file, or set `client_ca` in `[tls]`; or, where something else keeps strangers away, say \
                 `--allow-unprotected`";
             complaint.hint(hint).into()
         }
@@ -137,8 +152,11 @@ pub(crate) async fn serve(config: Config, output: Output, advice: impl FnOnce(So
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(server.serve(async {
         tokio::select! {
-            () = interrupt::signal() => {}
-            _ = stopped => {}
+            signal = interrupt::signal() => match signal {
+                Signal::Terminate => Stop::Gracefully,
+                Signal::Interrupt => Stop::Now,
+            },
+            _ = stopped => Stop::Now,
         }
     }));
     // Before the models are read: a signal that nobody listens for would end the process.
@@ -153,7 +171,8 @@ pub(crate) async fn serve(config: Config, output: Output, advice: impl FnOnce(So
         return Err(nothing_to_serve(&loaded, &models.display().to_string()).into());
     }
     output.text(&format!("listening on {address}\n{}\n{}", live_text(&loaded), advice(address)))?;
-    output.json_line(&json!({ "listen": address.to_string(), "models": live_names(&loaded) }))?;
+    let metrics = handle.metrics_addr().map(|address| address.to_string());
+    output.json_line(&json!({ "listen": address.to_string(), "metrics": metrics, "models": live_names(&loaded) }))?;
     serving.await??;
     drop(stop);
     Ok(Exit::GOOD)

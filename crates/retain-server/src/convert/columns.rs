@@ -254,6 +254,10 @@ fn score_model(
             }
         }
         model.scorer.predict_rows(rows.values(), &mut block);
+        let scored = (block_idx * BLOCK_ROWS..).zip(rows.in_order()).zip(&block).zip(&*errors);
+        let scored =
+            scored.filter(|(_, error)| error.is_none()).map(|(((position, row), prediction), _)| (position, row, prediction));
+        model.observed.rows(columns.n_rows, scored);
         predictions.append(&mut block);
     }
     (predictions, plan)

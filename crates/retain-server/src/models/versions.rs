@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use retain_core::{ModelAddress, ModelName, VersionSelector};
-use retain_score::{Aliases, Bundle, BundleError, CheckRows, Manifest, Registry, Scorer};
+use retain_score::{Aliases, Bundle, BundleError, CheckRows, Manifest, Reference, Registry, Scorer};
 
 use super::Refusal;
+use crate::observed::Observed;
 use crate::status::CallError;
 use crate::text::{chain, printable};
 
@@ -21,6 +22,8 @@ pub(crate) struct LiveModel {
     pub(crate) card: String,
     /// Whether rows need a day of observation; the schema would have to be walked to know.
     pub(crate) has_dates: bool,
+    /// What it is seen to do while it is live.
+    pub(crate) observed: Arc<Observed>,
 }
 
 /// One model: its versions that answer, and what else was found of it.
@@ -152,10 +155,18 @@ impl LiveModel {
         if (found_name, *found_version) != (name, version) {
             return Err(OpenError::Misplaced { found: bundle.manifest.address() });
         }
+        // Nothing that is answered depends on it.
+        let reference = Reference::read(&bundle.reference, &bundle.schema)
+            .inspect_err(|error| {
+                let reason = chain(error);
+                tracing::warn!(model.name = name.as_str(), model.version = version, reason, "drift will not be told");
+            })
+            .ok();
+        let observed = Arc::new(Observed::new(&bundle.schema, reference));
         let scorer = Scorer::of(bundle.manifest, bundle.schema, predictor);
         warm_up(&scorer, &bundle.check_rows);
         let metrics_json = String::from_utf8_lossy(&bundle.metrics).into_owned();
-        Ok(Self { has_dates: scorer.schema().has_dates(), scorer, metrics_json, card: bundle.card })
+        Ok(Self { has_dates: scorer.schema().has_dates(), scorer, metrics_json, card: bundle.card, observed })
     }
 }
 

@@ -9,7 +9,12 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use crate::support::{TestServer, reason_of, request, telco, usual};
 
 fn key(name: &str, secret: &str, scopes: &[Scope]) -> ApiKey {
-    ApiKey { name: name.to_owned(), sha256: retain_score::sha256(secret.as_bytes()), scopes: scopes.to_vec() }
+    ApiKey {
+        name: name.to_owned(),
+        sha256: retain_score::sha256(secret.as_bytes()),
+        scopes: scopes.to_vec(),
+        requests_per_second: None,
+    }
 }
 
 fn protect(config: &mut Config) {

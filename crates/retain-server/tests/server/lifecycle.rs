@@ -2,7 +2,7 @@
 
 use retain_proto::v1;
 use retain_proto::v1::prediction_service_client::PredictionServiceClient;
-use retain_server::{ReloadError, Server, ServerError};
+use retain_server::{ReloadError, Server, ServerError, Stop};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -187,6 +187,24 @@ async fn a_shutdown_says_so_and_finishes_what_is_in_flight() {
     drop(sender);
     assert_eq!(soon("the slow call", call).await.unwrap().unwrap().predictions.len(), 1);
     soon("the stop", stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn during_the_grace_period_health_says_no_and_calls_are_answered() {
+    let patient = |config: &mut retain_server::Config| config.grace_seconds = 3_600;
+    let server = TestServer::start_with(&[telco(-0.4)], patient).await;
+    let watched = HealthCheckRequest { service: SERVICES[1].to_owned() };
+    let mut health = server.health().watch(watched).await.unwrap().into_inner();
+    assert_eq!(health.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let address = server.running.local_addr();
+    let mut predictions = server.predictions();
+    let stopping = tokio::spawn(server.running.stop_as(Stop::Gracefully));
+    assert_eq!(soon("the news", health.message()).await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    predictions.predict(request(&usual())).await.unwrap();
+    let newcomer = tonic::transport::Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    PredictionServiceClient::new(newcomer).predict(request(&usual())).await.unwrap();
+    assert!(!stopping.is_finished());
+    stopping.abort();
 }
 
 #[tokio::test]

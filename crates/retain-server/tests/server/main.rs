@@ -5,7 +5,9 @@
 mod api_keys; // who may call what
 mod batch; // PredictBatch
 mod errors; // every refusal, with its code and its field
+mod jwt; // tokens in the place of keys, and limits of calls a second
 mod lifecycle; // health, reload, overload, shutdown
+mod metrics; // what the server tells of itself
 mod models; // ModelService and reflection
 mod open_inference; // the Open Inference Protocol
 mod predict; // Predict and Explain

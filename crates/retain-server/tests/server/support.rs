@@ -11,8 +11,8 @@ use retain_proto::v1::feature_value::Value;
 use retain_proto::v1::model_service_client::ModelServiceClient;
 use retain_proto::v1::prediction_service_client::PredictionServiceClient;
 use retain_score::{
-    Bands, Bundle, Calibrator, Cause, CheckRow, CheckRows, CheckValue, HazardModel, Head, Manifest, MarginModel, Model, Node,
-    NodeKind, Registry, Scorer, Shape, Term, Test, Tree,
+    Bands, Bundle, Calibrator, Cause, CheckRow, CheckRows, CheckValue, HazardModel, Head, Histogram, Manifest, MarginModel,
+    Model, Node, NodeKind, Reference, Registry, Scorer, Shape, Term, Test, Tree,
 };
 use retain_server::{Config, RunningServer, Server};
 use tonic::transport::Channel;
@@ -225,13 +225,25 @@ fn bundle_of(kind: TaskKind, name: &str, features: Vec<FeatureSpec>, model: Mode
     let mut check_row = CheckRow { features, observed: Some(TODAY), margin: 0.0, probability: 0.0, expected_value: None };
     let prediction = scorer.predict(&check_row.encode(&schema).unwrap());
     (check_row.margin, check_row.probability) = (prediction.margin, prediction.probability);
+    let histogram = |name: &str, borders: Vec<f64>, n_bins| Histogram {
+        name: name.to_owned(),
+        borders,
+        counts: vec![50; n_bins],
+        n_missing: 0,
+    };
+    let of_feature = |feature: &FeatureSpec| match feature.kind {
+        ColumnKind::Category => histogram(&feature.name, Vec::new(), feature.categories.len() + 1),
+        _ => histogram(&feature.name, vec![1.0], 2),
+    };
+    let features = schema.features.iter().map(of_feature).collect();
+    let reference = Reference { format_version: 1, n_rows: 100, features, scores: histogram("probability", vec![0.5], 2) };
     Bundle {
         manifest,
         schema,
         model,
         check_rows: CheckRows { rows: vec![check_row] },
         metrics: br#"{"roc_auc":0.84}"#.to_vec(),
-        reference: b"{}".to_vec(),
+        reference: serde_json::to_vec(&reference).unwrap(),
         card: format!("# {name}\n"),
         size_bytes: 0,
     }
