@@ -32,5 +32,5 @@ mod weigh;
 pub use api_keys::{ApiKey, Scope};
 pub use config::{Config, ConfigError};
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
-pub use server::{RunningServer, Server, ServerError, ServerHandle};
+pub use server::{RunningServer, Server, ServerError, ServerHandle, transport};
 pub use tls::{TlsError, TlsFiles};
