@@ -36,6 +36,7 @@ use self::requests::{Customers, values_of};
 use self::rounds::{Bench, Pair, Plan, median};
 use crate::exit::{Complaint, Exit};
 use crate::input::{read_text, today};
+use crate::interrupt;
 use crate::output::Output;
 use crate::verbs::models::publish_bundle;
 
@@ -93,7 +94,14 @@ pub(super) fn run(arguments: &ServeArguments, asked: &Asked<'_>, output: Output)
     publish(asked.bundle, folder.path())?;
     let cores = Cores::share()?;
     cores.to_client()?;
-    let report = runtime(&cores)?.block_on(measure_all(arguments, asked, plan, &cores, folder.path()))?;
+    let report = runtime(&cores)?.block_on(async {
+        tokio::select! {
+            report = measure_all(arguments, asked, plan, &cores, folder.path()) => report.map(Some),
+            // The servers end with the measurement, and the folder goes.
+            () = interrupt::signal() => Ok(None),
+        }
+    })?;
+    let Some(report) = report else { return Ok(Exit::INTERRUPTED) };
     if let Some(warning) = report.warning() {
         output.warn("client_limits", &warning);
     }
@@ -161,7 +169,7 @@ async fn measure_all(arguments: &ServeArguments, asked: &Asked<'_>, plan: Plan, 
     };
     let outcome = bench.run().await?;
     let model = report::Model {
-        address: asked.bundle.manifest.address().to_string(),
+        address: asked.bundle.manifest.address(),
         n_features: schema.n_features(),
         n_trees: asked.scorer.n_trees(),
     };

@@ -57,14 +57,12 @@ impl Running {
         let mut line = String::new();
         let stdout = child.stdout.take().context("the process has no output")?;
         let read = written.and_then(|()| BufReader::new(stdout).read_line(&mut line));
-        match read.map(|_| serde_json::from_str::<Greeting>(&line)) {
-            Ok(Ok(greeting)) => Ok(Self { child, address: greeting.listen, _stdin: stdin }),
-            _ => {
-                let _ = child.kill();
-                let status = child.wait()?;
-                bail!("the process ended with {status} and did not say where it listens; it said `{}`", line.trim_end())
-            }
+        if let Ok(Ok(greeting)) = read.map(|_| serde_json::from_str::<Greeting>(&line)) {
+            return Ok(Self { child, address: greeting.listen, _stdin: stdin });
         }
+        let _ = child.kill();
+        let status = child.wait()?;
+        bail!("the process ended with {status} and did not say where it listens; it said `{}`", line.trim_end())
     }
 
     /// Memory that the process holds, in MiB, where the system tells.

@@ -17,12 +17,15 @@ const WINDOW: u32 = 4 << 20;
 /// Bytes before a gRPC message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
+/// Looks at the answer to the request at a position.
+type Check = dyn Fn(usize, &[u8]) -> Result<()> + Send + Sync;
+
 /// Requests that are sent one after another, and what is known of their answers.
 pub(super) struct Exchange {
     path: &'static str,
     authorization: Option<HeaderValue>,
     frames: Vec<Bytes>,
-    check: Box<dyn Fn(usize, &[u8]) -> Result<()> + Send + Sync>,
+    check: Box<Check>,
 }
 
 impl Exchange {

@@ -61,7 +61,9 @@ mod linux {
             return Ok(());
         }
         let mut set = CpuSet::new();
-        cores.iter().for_each(|&core| set.set(core));
+        for &core in cores {
+            set.set(core);
+        }
         sched_setaffinity(None, &set).with_context(|| format!("cannot run on the cores {cores:?} alone"))
     }
 }

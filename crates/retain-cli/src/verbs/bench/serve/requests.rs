@@ -150,17 +150,18 @@ fn wire_value(value: &CheckValue) -> v1::FeatureValue {
 fn column(name: &str, values: &[Option<&CheckValue>]) -> v1::FeatureColumn {
     use v1::feature_column::Values;
     let known = || values.iter().copied().flatten();
+    let each = || values.iter().copied();
     let column = if known().all(|value| matches!(value, CheckValue::Number(_))) {
-        let number = |value: &Option<&CheckValue>| if let Some(CheckValue::Number(number)) = value { *number } else { 0.0 };
-        Values::Numbers(v1::NumberColumn { values: values.iter().map(number).collect() })
+        let number = |value: Option<&CheckValue>| if let Some(CheckValue::Number(number)) = value { *number } else { 0.0 };
+        Values::Numbers(v1::NumberColumn { values: each().map(number).collect() })
     } else if known().all(|value| matches!(value, CheckValue::Boolean(_))) {
-        let boolean = |value: &Option<&CheckValue>| matches!(value, Some(CheckValue::Boolean(true)));
-        Values::Booleans(v1::BooleanColumn { values: values.iter().map(boolean).collect() })
+        let boolean = |value: Option<&CheckValue>| matches!(value, Some(CheckValue::Boolean(true)));
+        Values::Booleans(v1::BooleanColumn { values: each().map(boolean).collect() })
     } else {
-        let text = |value: &Option<&CheckValue>| value.map(written_out).unwrap_or_default();
-        Values::Texts(v1::TextColumn { values: values.iter().map(text).collect() })
+        let text = |value: Option<&CheckValue>| value.map(written_out).unwrap_or_default();
+        Values::Texts(v1::TextColumn { values: each().map(text).collect() })
     };
-    let missing = values.iter().zip(0..).filter_map(|(value, row)| value.is_none().then_some(row));
+    let missing = each().zip(0..).filter_map(|(value, row)| value.is_none().then_some(row));
     v1::FeatureColumn { name: name.to_owned(), values: Some(column), missing: missing.collect() }
 }
 
