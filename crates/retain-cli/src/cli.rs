@@ -77,6 +77,9 @@ pub(crate) enum Verb {
     Import(import::Arguments),
     /// Measure how fast a model answers
     Bench(bench::Arguments),
+    /// Answer what `bench --serve` says, and nothing else
+    #[command(hide = true)]
+    BenchEcho(bench::echo::Arguments),
     /// The registry of published models
     #[command(subcommand)]
     Models(models::Command),
@@ -97,6 +100,7 @@ impl Verb {
             Self::Serve(arguments) => serve::run(arguments, output),
             Self::Import(arguments) => import::run(arguments, global, output),
             Self::Bench(arguments) => bench::run(arguments, global, output),
+            Self::BenchEcho(arguments) => bench::echo::run(arguments, output),
             Self::Models(command) => models::run(command, output),
             Self::Data(command) => data::run(command, output),
         }
@@ -113,6 +117,7 @@ impl Verb {
             Self::Serve(_) => "serve",
             Self::Import(_) => "import",
             Self::Bench(_) => "bench",
+            Self::BenchEcho(_) => "bench-echo",
             Self::Models(_) => "models",
             Self::Data(_) => "data",
         }

@@ -28,6 +28,8 @@ impl Exit {
     pub(crate) const USAGE: Self = Self(2);
     pub(crate) const DATA: Self = Self(5);
     pub(crate) const CHAMPION: Self = Self(6);
+    /// The customary code of a process that a signal ended: 128 + SIGINT.
+    pub(crate) const INTERRUPTED: Self = Self(130);
 
     /// The code that a gate's report asks for; anything that is no exit code is an internal error.
     pub(crate) fn of_gate(code: i32) -> Self {

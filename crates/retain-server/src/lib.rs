@@ -38,5 +38,5 @@ pub use api_keys::{ApiKey, Scope};
 pub use config::{Config, ConfigError};
 pub use jwt::{Jwt, JwtAlgorithm, JwtError, JwtKey};
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
-pub use server::{RunningServer, Server, ServerError, ServerHandle, Stop};
+pub use server::{RunningServer, Server, ServerError, ServerHandle, Stop, transport};
 pub use tls::{TlsError, TlsFiles};

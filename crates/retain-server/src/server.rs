@@ -232,7 +232,8 @@ impl Drop for Running {
     }
 }
 
-fn transport() -> tonic::transport::Server {
+/// The HTTP/2 settings of every server, for a bench that holds another service against it.
+pub fn transport() -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)

@@ -1,4 +1,7 @@
-//! `retain bench`: nanoseconds per row, rotating over different rows so that no branch or cache line is known beforehand.
+//! `retain bench`: nanoseconds per row, rotating over different rows so that no branch or cache line is known beforehand. `serve` does
+//! the same from outside, over a socket.
+
+mod serve;
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -22,6 +25,8 @@ use crate::model_path::ModelArguments;
 use crate::output::Output;
 use crate::tables;
 
+pub(crate) use serve::echo;
+
 /// Different rows that are rotated over, and the rows of the large batch.
 const N_ROWS: usize = 10_000;
 /// Rows of the small batch.
@@ -41,6 +46,8 @@ pub(crate) struct Arguments {
     /// Rows to score: CSV or Parquet; without it, rows are drawn column by column from the bundle's check rows
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
+    #[command(flatten)]
+    serve: serve::ServeArguments,
 }
 
 /// How long a call took, per row.
@@ -68,6 +75,14 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
         Some(path) => rows_of_table(path, &scorer, raw.observed, seed)?,
         None => raw.encode(&scorer)?,
     };
+    if arguments.serve.serve {
+        let values = match arguments.input {
+            Some(_) => None,
+            None => Some(raw.to_values()),
+        };
+        let asked = serve::Asked { bundle: &bundle, scorer: &scorer, rows, values, observed: raw.observed, seed };
+        return serve::run(&arguments.serve, &asked, output);
+    }
     let timings = measure_all(&scorer, &raw, &rows);
     output.text(&text(&bundle, &scorer, &timings))?;
     output.json(&json!({
@@ -169,7 +184,7 @@ fn repeat(most: usize, mut measurement: impl FnMut() -> f64) -> Vec<f64> {
 }
 
 /// The value that `share` of the sorted values do not pass.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let position = (share * sorted.len() as f64).ceil() as usize;
     sorted[position.clamp(1, sorted.len()) - 1]
 }
@@ -196,6 +211,11 @@ impl<'a> RawRows<'a> {
 
     fn n_rows(&self) -> usize {
         self.values.len()
+    }
+
+    /// The same values, for requests to carry.
+    fn to_values(&self) -> Vec<Vec<Option<CheckValue>>> {
+        self.values.iter().map(|row| row.iter().map(|value| value.cloned()).collect()).collect()
     }
 
     /// Whether the row could be encoded.

@@ -237,6 +237,45 @@ fn bench_reports_every_measurement() {
     assert!(json["n_rows"].as_u64().unwrap() >= 1000);
 }
 
+/// What `bench --serve` says of the shared model, measured as shortly as can be.
+fn bench_serve(more: &[&str]) -> serde_json::Value {
+    let quick = ["bench", "--serve", "--duration", "0.05", "--rounds", "1", "--format", "json", "--model", &trained().model];
+    retain(&[&quick, more].concat()).expect(0).json()
+}
+
+#[test]
+fn bench_serve_measures_server_and_echo_in_turn() {
+    let json = bench_serve(&[]);
+    for side in ["echo", "serve"] {
+        for key in ["p50_us", "p99_us", "rps"] {
+            assert!(json[side][key].as_f64().unwrap() > 0.0, "{side}.{key}: {json}");
+        }
+    }
+    for key in ["p50", "p99", "rps", "batch10k"] {
+        assert!(json["ratio"][key].as_f64().unwrap() > 0.0, "{key}: {json}");
+    }
+    let open_loop = json["open_loop"].as_array().unwrap();
+    assert_eq!(open_loop.len(), 2);
+    assert!(open_loop.iter().all(|it| it["serve"]["p99_us"].as_f64() >= it["serve"]["p50_us"].as_f64()), "{json}");
+    assert!(json["difference"]["p50_us"].is_number() && json["idle"]["ready_ms"].as_f64().unwrap() > 0.0, "{json}");
+}
+
+#[test]
+fn bench_serve_takes_rows_of_a_table_and_settings_of_a_server() {
+    let folder = Folder::new();
+    // The SHA-256 of `s3cret`.
+    let key = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0";
+    let config = folder.file("server.toml", format!("[[api_keys]]\nname = \"bench\"\nsha256 = \"{key}\"\n"));
+    let json = bench_serve(&["--input", &trained().holdout, "--server-config", &config, "--api-key", "s3cret"]);
+    assert!(json["serve"]["rps"].as_f64().unwrap() > 0.0, "{json}");
+
+    let refused = ["bench", "--serve", "--model", &trained().model, "--server-config", &config, "--api-key", "wrong"];
+    retain(&refused).expect(1).says("gRPC code 16");
+    let tls = folder.file("tls.toml", "[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n");
+    retain(&["bench", "--serve", "--model", &trained().model, "--server-config", &tls]).expect(2).says("measure without `[tls]`");
+    retain(&["bench", "--model", &trained().model, "--rounds", "2"]).expect(2).says("--serve");
+}
+
 /// The hold-out rows as Parquet: texts, but for a whole number as the customer.
 fn parquet_with_numbered_customers(folder: &Folder) -> String {
     let mut arrays: Vec<(String, ArrayRef)> = Vec::new();
