@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &ServeArguments, asked: &Asked<'_>, output: Output)
         tokio::select! {
             report = measure_all(arguments, asked, plan, &cores, folder.path()) => report.map(Some),
             // The servers end with the measurement, and the folder goes.
-            () = interrupt::signal() => Ok(None),
+            _ = interrupt::signal() => Ok(None),
         }
     })?;
     let Some(report) = report else { return Ok(Exit::INTERRUPTED) };
