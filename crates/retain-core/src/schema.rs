@@ -310,6 +310,9 @@ pub struct FeatureSchema {
     pub observed_at: Option<String>,
     #[serde(skip)]
     index: HashMap<String, usize>,
+    /// Positions of the features, by name.
+    #[serde(skip)]
+    by_name: Vec<usize>,
 }
 
 impl FeatureSchema {
@@ -325,7 +328,17 @@ impl FeatureSchema {
         observed_at: Option<String>,
     ) -> Result<Self, SchemaError> {
         let positive = vec![positive];
-        let schema = Self { features, entity, target, positive, duration: None, past: None, observed_at, index: HashMap::new() };
+        let schema = Self {
+            features,
+            entity,
+            target,
+            positive,
+            duration: None,
+            past: None,
+            observed_at,
+            index: HashMap::new(),
+            by_name: Vec::new(),
+        };
         schema.indexed()
     }
 
@@ -355,6 +368,8 @@ impl FeatureSchema {
                 return Err(SchemaError::DuplicateCategory { name: feature.name.clone(), category });
             }
         }
+        self.by_name = (0..self.features.len()).collect();
+        self.by_name.sort_by(|&a, &b| self.features[a].name.cmp(&self.features[b].name));
         Ok(self)
     }
 
@@ -371,6 +386,11 @@ impl FeatureSchema {
     /// The position of a feature by name.
     pub fn feature_idx(&self, name: &str) -> Option<usize> {
         self.index.get(name).copied()
+    }
+
+    /// The features in the byte order of their names, each with its position.
+    pub fn by_name(&self) -> impl Iterator<Item = (usize, &FeatureSpec)> {
+        self.by_name.iter().map(|&position| (position, &self.features[position]))
     }
 
     /// Whether any feature is a date, so that rows need a date of observation.

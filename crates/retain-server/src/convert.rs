@@ -3,13 +3,12 @@
 
 mod columns;
 mod describe;
+mod features;
 mod reasons;
 mod what_if;
 
-use std::collections::BTreeMap;
-
 use prost_types::Timestamp;
-use retain_core::{Day, FeatureSpec, FeatureValue, TaskKind, ValueError, ValueNote, nearest};
+use retain_core::{Day, FeatureSchema, FeatureSpec, FeatureValue, TaskKind, ValueError, ValueNote, nearest};
 use retain_proto::v1;
 use retain_score::{Band, Manifest, Prediction, SurvivalCurve};
 
@@ -19,6 +18,7 @@ use crate::text::printable;
 
 pub(crate) use columns::{Columns, Place, score_batch};
 pub(crate) use describe::{live_model, model_description, model_summaries, reload_response};
+pub(crate) use features::Features;
 pub(crate) use reasons::{Language, reason};
 pub(crate) use what_if::{check_changes, compare, encode_changes};
 
@@ -29,14 +29,11 @@ const MAX_HINTS: usize = 5;
 /// Seconds of the years 1 to 9999, which a `google.protobuf.Timestamp` covers.
 const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-/// The values of one customer as a request has them.
-pub(crate) type Features = BTreeMap<String, v1::FeatureValue>;
-
 /// What a request says of one customer: values, and others in the place of some of them.
 pub(crate) struct Given<'r> {
-    features: &'r Features,
+    features: &'r Features<'r>,
     /// The change's position in the request, and its values.
-    change: Option<(usize, &'r Features)>,
+    change: Option<(usize, &'r Features<'r>)>,
 }
 
 /// One customer as one model reads it.
@@ -98,23 +95,29 @@ pub(crate) fn check_names<'n, M: AsRef<LiveModel>>(
 
 impl<'r> Given<'r> {
     /// The customer as the request has it.
-    pub(crate) fn new(features: &'r Features) -> Self {
+    pub(crate) fn new(features: &'r Features<'r>) -> Self {
         Self { features, change: None }
     }
 
     /// The customer after the change at this position of the request.
-    pub(crate) fn changed(features: &'r Features, position: usize, change: &'r Features) -> Self {
+    pub(crate) fn changed(features: &'r Features<'r>, position: usize, change: &'r Features<'r>) -> Self {
         Self { features, change: Some((position, change)) }
     }
 
-    fn value(&self, name: &str) -> FeatureValue<'r> {
-        let changed = self.change.and_then(|(_, change)| change.get(name));
-        changed.or_else(|| self.features.get(name)).map_or(FeatureValue::Missing, feature_value)
+    /// The values of the features of a schema, in its order; none where the request has none.
+    fn in_order_of(&self, schema: &FeatureSchema) -> Vec<Option<FeatureValue<'r>>> {
+        let mut values = self.features.in_order_of(schema);
+        if let Some((_, change)) = self.change {
+            for (value, changed) in values.iter_mut().zip(change.in_order_of(schema)) {
+                *value = changed.or(*value);
+            }
+        }
+        values
     }
 
     fn path(&self, name: &str) -> String {
         match self.change {
-            Some((position, change)) if change.contains_key(name) => changed_path(position, name),
+            Some((position, change)) if change.contains(name) => changed_path(position, name),
             _ => feature_path(name),
         }
     }
@@ -134,8 +137,9 @@ pub(crate) fn feature_path(name: &str) -> String {
 pub(crate) fn encode(given: &Given<'_>, model: &LiveModel, observed: Option<Day>, violations: &mut Violations) -> EncodedRow {
     let schema = model.scorer.schema();
     let mut row = EncodedRow { values: vec![f64::NAN; schema.n_features()], warnings: Vec::new() };
-    for (place, feature) in row.values.iter_mut().zip(&schema.features) {
-        let value = given.value(&feature.name);
+    let sent = given.in_order_of(schema);
+    for ((place, feature), sent) in row.values.iter_mut().zip(&schema.features).zip(sent) {
+        let value = sent.unwrap_or(FeatureValue::Missing);
         match feature.encode(value, observed) {
             Ok((encoded, ValueNote::Usual)) => *place = encoded,
             Ok((encoded, note)) => {
@@ -148,15 +152,6 @@ pub(crate) fn encode(given: &Given<'_>, model: &LiveModel, observed: Option<Day>
         }
     }
     row
-}
-
-fn feature_value(value: &v1::FeatureValue) -> FeatureValue<'_> {
-    match &value.value {
-        None => FeatureValue::Missing,
-        Some(v1::feature_value::Value::Number(number)) => FeatureValue::Number(*number),
-        Some(v1::feature_value::Value::Text(text)) => FeatureValue::Text(text),
-        Some(v1::feature_value::Value::Boolean(yes)) => FeatureValue::Boolean(*yes),
-    }
 }
 
 fn value_reason(error: &ValueError) -> &'static str {

@@ -11,7 +11,6 @@
 
 mod answers;
 mod api_keys;
-mod batch;
 mod call;
 mod config;
 mod convert;
@@ -24,6 +23,7 @@ mod model_service;
 mod models;
 mod observed;
 mod open_inference;
+mod predict_request;
 mod routes;
 mod server;
 mod service;
@@ -32,6 +32,7 @@ mod stream;
 mod tensors;
 mod text;
 mod tls;
+mod undecoded;
 mod weigh;
 
 pub use api_keys::{ApiKey, Scope};

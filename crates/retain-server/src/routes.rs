@@ -22,6 +22,7 @@ use crate::call::{Arrival, Call};
 use crate::gate::{Access, Gate};
 use crate::metrics::{Calls, MethodCalls, UNKNOWN_METHOD};
 use crate::status::{CallError, explain_refusal};
+use crate::undecoded::{Method, Undecoded};
 
 type Answer = BoxFuture<http::Response<Body>, Infallible>;
 
@@ -71,14 +72,32 @@ impl Routes {
     }
 
     /// Adds a service for a path, or for all paths below one that ends with a slash; of several that fit, the first one added answers.
-    pub(crate) fn add<S>(mut self, path: String, access: Access, admission: Admission, service: S) -> Self
+    pub(crate) fn add<S>(self, path: String, access: Access, admission: Admission, service: S) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future = Answer>,
         S: Clone + Send + Sync + 'static,
     {
-        let call = Box::new(move |request| service.clone().call(request));
+        let call = move |mut request: http::Request<Body>| {
+            request.extensions_mut().insert(Arrival(Instant::now()));
+            service.clone().call(request)
+        };
+        self.add_route(Route { path, access, admission, call: Box::new(call) })
+    }
+
+    /// Adds calls that note their arrival themselves.
+    pub(crate) fn add_undecoded<M: Method>(
+        self,
+        path: String,
+        access: Access,
+        admission: Admission,
+        calls: Undecoded<M>,
+    ) -> Self {
+        let call = move |request| calls.clone().call(request);
+        self.add_route(Route { path, access, admission, call: Box::new(call) })
+    }
+
+    fn add_route(mut self, route: Route) -> Self {
         if let Some(table) = Arc::get_mut(&mut self.table) {
-            let route = Route { path, access, admission, call };
             for calls in self.calls.methods() {
                 let path = format!("/{}", calls.method);
                 if route.fits(&path) {
@@ -156,10 +175,8 @@ impl Service<http::Request<Body>> for Routes {
         // Streams may stay open; a large answer may take as long again to be sent.
         let longest = (!is_stream).then_some(deadline);
         let streams = caller.filter(|_| is_stream).cloned();
-        let extensions = request.extensions_mut();
-        extensions.insert(Arrival(arrived));
         if let Some(caller) = streams {
-            extensions.insert(caller);
+            request.extensions_mut().insert(caller);
         }
         let answer = timeout(deadline, (route.call)(request));
         Box::pin(async move {

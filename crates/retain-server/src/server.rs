@@ -18,7 +18,6 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tonic_health::pb::health_server::{self, HealthServer};
 
 use crate::api_keys::{Scope, check_keys};
-use crate::batch::BatchCalls;
 use crate::config::{Config, ConfigError};
 use crate::gate::{Access, Gate};
 use crate::health::Health;
@@ -32,6 +31,7 @@ use crate::routes::{Admission, Routes};
 use crate::service::Prediction;
 use crate::text::chain;
 use crate::tls::{Tls, TlsError};
+use crate::undecoded::{Predict, PredictBatch, Undecoded};
 
 /// Streams that one connection may have open; more calls wait their turn at the client.
 const MAX_STREAMS: u32 = 256;
@@ -305,7 +305,8 @@ fn routes(
     let descriptions = Admission::UntilSent(rooms.descriptions.clone());
     let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe(), &counts));
     // Batches may be larger than single requests, and wait for a room of their own.
-    let batch = BatchCalls::new(prediction.clone(), config.max_batch_bytes);
+    let batch = Undecoded::new(PredictBatch, prediction.clone(), config.max_batch_bytes);
+    let predict_one = Undecoded::new(Predict, prediction.clone(), config.max_message_bytes);
     let inference = GrpcInferenceServiceServer::new(OpenInference::new(prediction.clone(), batches.clone()));
     let inference = inference.max_decoding_message_size(config.max_message_bytes);
     let single = PredictionServiceServer::from_arc(prediction).max_decoding_message_size(config.max_message_bytes);
@@ -314,7 +315,18 @@ fn routes(
     let (predict, admin) = (Access::Scope(Scope::Predict), Access::Scope(Scope::Admin));
     let method = |service: &str, name: &str| format!("/{service}/{name}");
     let routes = Routes::new(Duration::from_secs(config.request_seconds), gate, counts)
-        .add(method(prediction_server::SERVICE_NAME, "PredictBatch"), predict, Admission::UntilSent(batches.clone()), batch)
+        .add_undecoded(
+            method(prediction_server::SERVICE_NAME, "Predict"),
+            predict,
+            Admission::UntilAnswered(calls.clone()),
+            predict_one,
+        )
+        .add_undecoded(
+            method(prediction_server::SERVICE_NAME, "PredictBatch"),
+            predict,
+            Admission::UntilSent(batches.clone()),
+            batch,
+        )
         .add(method(prediction_server::SERVICE_NAME, "WhatIf"), predict, Admission::UntilSent(batches), single.clone())
         .add(method(prediction_server::SERVICE_NAME, "PredictStream"), predict, streams, single.clone())
         .add(method(prediction_server::SERVICE_NAME, ""), predict, Admission::UntilAnswered(calls.clone()), single)

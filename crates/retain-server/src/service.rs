@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::convert::{self, Columns, Features, Given, Language, Place, Wanted};
 use crate::metrics::{Calls, MethodCalls, Stage, Stopwatch};
 use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
+use crate::predict_request;
 use crate::status::{CallError, Violation, Violations, check_count, malformed};
 use crate::stream::{StreamAnswers, answer_stream};
 use crate::weigh::weigh_batch;
@@ -72,15 +73,17 @@ pub(crate) fn arrival<T>(request: &Request<T>) -> Instant {
 #[tonic::async_trait]
 impl PredictionService for Prediction {
     async fn predict(&self, request: Request<v1::PredictRequest>) -> Result<Response<v1::PredictResponse>, Status> {
-        let stopwatch = self.methods.predict.stopwatch(arrival(&request));
-        Ok(Response::new(self.answer(request.into_inner(), stopwatch)?))
+        // The server's own route goes through `undecoded`.
+        let mut stopwatch = self.methods.predict.stopwatch(arrival(&request));
+        stopwatch.done(Stage::Queue);
+        Ok(Response::new(self.answer(request.get_ref(), stopwatch)?))
     }
 
     async fn predict_batch(
         &self,
         request: Request<v1::PredictBatchRequest>,
     ) -> Result<Response<v1::PredictBatchResponse>, Status> {
-        // The server's own route goes through `batch`, which does not decode before it has weighed.
+        // As above: a batch is weighed before it is decoded.
         Ok(Response::new(self.answer_batch(arrival(&request), || Ok(request.into_inner())).await?))
     }
 
@@ -145,27 +148,50 @@ impl Prediction {
         self.methods.model_infer.clone()
     }
 
-    /// Answers one request.
+    /// Answers one request of a stream.
     pub(crate) fn answer(
         &self,
-        request: v1::PredictRequest,
+        request: &v1::PredictRequest,
+        stopwatch: Stopwatch<'_>,
+    ) -> Result<v1::PredictResponse, CallError> {
+        self.predictions(&request.customer_id, &Features::from(&request.features), request, stopwatch)
+    }
+
+    /// Answers one request that is still encoded.
+    pub(crate) fn answer_undecoded(&self, message: &[u8], arrived: Instant) -> Result<v1::PredictResponse, CallError> {
+        let mut stopwatch = self.methods.predict.stopwatch(arrived);
+        stopwatch.done(Stage::Queue);
+        match predict_request::read(message) {
+            Some(request) => self.predictions(request.customer_id, &request.features, &request.rest, stopwatch),
+            None => match v1::PredictRequest::decode(message) {
+                Ok(request) => self.answer(&request, stopwatch),
+                Err(error) => Err(malformed(&error.to_string()).into()),
+            },
+        }
+    }
+
+    /// Answers for one customer with these features; whatever else was asked stands in `request`.
+    fn predictions(
+        &self,
+        customer_id: &str,
+        features: &Features<'_>,
+        request: &v1::PredictRequest,
         mut stopwatch: Stopwatch<'_>,
     ) -> Result<v1::PredictResponse, CallError> {
-        stopwatch.done(Stage::Queue);
         let set = self.models.live();
         let models = set.select(&request.models)?;
         let mut violations = Violations::default();
         let observed = observed(&self.config, request.observed_at.as_ref(), &models, &mut violations);
-        let wanted = Wanted::of(&request, &mut violations);
-        check_features(&request.features, request.unknown_feature_policy, &models, &self.config, &mut violations)?;
-        let given = Given::new(&request.features);
+        let wanted = Wanted::of(request, &mut violations);
+        check_features(features, request.unknown_feature_policy, &models, &self.config, &mut violations)?;
+        let given = Given::new(features);
         let rows: Vec<_> = models.iter().map(|model| convert::encode(&given, model, observed, &mut violations)).collect();
         violations.check()?;
         stopwatch.done(Stage::Convert);
         let answers = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, wanted));
         let predictions = answers.collect();
         stopwatch.finish(Stage::Score);
-        Ok(v1::PredictResponse { predictions, customer_id: request.customer_id })
+        Ok(v1::PredictResponse { predictions, customer_id: customer_id.to_owned() })
     }
 
     fn explanation(&self, request: v1::ExplainRequest, mut stopwatch: Stopwatch<'_>) -> Result<v1::ExplainResponse, CallError> {
@@ -175,8 +201,9 @@ impl Prediction {
         let mut violations = Violations::default();
         let observed = observed(&self.config, request.observed_at.as_ref(), &[model], &mut violations);
         let language = Language::of(request.language, &mut violations);
-        check_features(&request.features, request.unknown_feature_policy, &[model], &self.config, &mut violations)?;
-        let row = convert::encode(&Given::new(&request.features), model, observed, &mut violations);
+        let features = Features::from(&request.features);
+        check_features(&features, request.unknown_feature_policy, &[model], &self.config, &mut violations)?;
+        let row = convert::encode(&Given::new(&features), model, observed, &mut violations);
         violations.check()?;
         stopwatch.done(Stage::Convert);
         let explanation = convert::explain(model, row, request.customer_id, language);
@@ -228,15 +255,17 @@ impl Prediction {
 }
 
 fn check_features(
-    features: &Features,
+    features: &Features<'_>,
     policy: i32,
     models: &[&Arc<LiveModel>],
     config: &Config,
     violations: &mut Violations,
 ) -> Result<(), CallError> {
     check_count("features", features.len(), config.max_features)?;
-    if convert::rejects_unknown(policy, violations) {
-        let names = features.keys().map(|name| (name.as_str(), 0));
+    let rejects = convert::rejects_unknown(policy, violations);
+    // Most often one model knows them all.
+    if rejects && !models.iter().any(|model| features.are_known_to(model.scorer.schema())) {
+        let names = features.names().map(|name| (name, 0));
         convert::check_names(names, models, |name, _| convert::feature_path(name), violations);
     }
     Ok(())
@@ -282,7 +311,7 @@ fn what_if_response(
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let language = Language::of(request.language, &mut violations);
-    check_features(&request.features, request.unknown_feature_policy, &models, config, &mut violations)?;
+    check_features(&Features::from(&request.features), request.unknown_feature_policy, &models, config, &mut violations)?;
     if convert::rejects_unknown(request.unknown_feature_policy, &mut violations) {
         let changes = request.changes.iter().enumerate();
         let names = changes.flat_map(|(position, change)| change.features.keys().map(move |name| (name.as_str(), position)));

@@ -68,7 +68,7 @@ async fn answer_all(
         let Some((slot, request)) = next else { return Ok(()) };
         // Each message counts as a call: otherwise a stream would go round the limit.
         let allowed = caller.as_ref().map_or(Ok(()), |caller| caller.count_call());
-        let answer = allowed.and_then(|()| prediction.answer(request, prediction.stream_stopwatch()));
+        let answer = allowed.and_then(|()| prediction.answer(&request, prediction.stream_stopwatch()));
         slot.send(Ok(outcome(prediction, answer)));
     }
 }

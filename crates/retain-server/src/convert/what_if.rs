@@ -2,7 +2,7 @@
 
 use retain_proto::v1;
 
-use super::{EncodedRow, Given, Wanted, encode, predict};
+use super::{EncodedRow, Features, Given, Wanted, encode, predict};
 use crate::config::Config;
 use crate::models::LiveModel;
 use crate::status::{CallError, Violation, Violations, check_count};
@@ -43,10 +43,11 @@ pub(crate) fn encode_changes(
     observed: Option<retain_core::Day>,
     violations: &mut Violations,
 ) -> (EncodedRow, Vec<EncodedRow>) {
-    let before = encode(&Given::new(&request.features), model, observed, violations);
+    let features = Features::from(&request.features);
+    let before = encode(&Given::new(&features), model, observed, violations);
     let changes = request.changes.iter().enumerate();
     let after = changes.map(|(position, change)| {
-        encode(&Given::changed(&request.features, position, &change.features), model, observed, violations)
+        encode(&Given::changed(&features, position, &Features::from(&change.features)), model, observed, violations)
     });
     (before, after.collect())
 }
