@@ -137,7 +137,7 @@ fn infer(set: &LiveSet, config: &Config, mut request: ModelInferRequest) -> Resu
     let columns = Columns::take(&mut batch, &[model], place, config, &mut violations)?;
     let wanted = wanted_outputs(&requested, model, &mut violations);
     violations.check()?;
-    let scored = score_batch(&columns, &[model], observed);
+    let scored = score_batch(&columns, None, &[model], observed);
     let mut refused = Violations::default();
     scored.errors.into_iter().flatten().for_each(|error| refused.push(|| error));
     refused.check()?;

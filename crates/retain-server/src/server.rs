@@ -18,6 +18,7 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use crate::api_keys::{Access, Scope, check_keys};
 use crate::batch::BatchCalls;
 use crate::config::{Config, ConfigError};
+use crate::customers::{Customers, CustomersError, CustomersReport, Patience};
 use crate::health::Health;
 use crate::incoming;
 use crate::model_service::ModelDirectory;
@@ -121,7 +122,8 @@ impl Server {
         let bind = |source| ServerError::Bind { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(bind)?;
         let local_addr = listener.local_addr().map_err(bind)?;
-        let models = Arc::new(Models::new(Registry::new(&config.models), Health::new().await));
+        let customers = config.features.clone().map(|features| Customers::new(features, config.now));
+        let models = Arc::new(Models::new(Registry::new(&config.models), Health::new().await, customers));
         Ok(Self { listener, local_addr, config: Arc::new(config), models, tls })
     }
 
@@ -138,7 +140,7 @@ impl Server {
     /// Answers until `shutdown` completes and calls in flight are done, at most `drain_seconds` later.
     ///
     /// Connections are taken at once and told `NOT_SERVING`; the models are read meanwhile, and the first set that has a champion
-    /// makes it `SERVING`. At the end health says `NOT_SERVING` first, then no new calls are taken.
+    /// makes it `SERVING`, when the customer table has been read too where there is one. At the end health says `NOT_SERVING` first, then no new calls are taken.
     ///
     /// # Errors
     /// [`ServerError`] when the transport breaks off. Models that cannot be loaded are no error here: they are logged, and the
@@ -162,7 +164,11 @@ impl Server {
         let serving = transport().serve_with_incoming_shutdown(routes, connections, stopped());
         let loading = models.clone();
         // A failure is logged where it happens; here there is nobody to tell.
-        tokio::spawn(async move { loading.reload().await.map(drop) });
+        let loading = async move {
+            let _ = loading.reload().await;
+            loading.watch_customers().await;
+        };
+        let _loading = Watching(tokio::spawn(loading).abort_handle());
         let stopping = async {
             shutdown.await;
             tracing::info!("stopping");
@@ -179,14 +185,15 @@ impl Server {
         Ok(())
     }
 
-    /// Serves in the background and waits until the models have been read.
+    /// Serves in the background and waits until the models have been read, and the customer table where there is one.
     pub async fn spawn(self) -> RunningServer {
         let (local_addr, handle) = (self.local_addr, self.handle());
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(self.serve(async move {
             let _ = stopped.await;
         }));
-        handle.models.loaded().await;
+        handle.loaded().await;
+        handle.customers().await;
         RunningServer { local_addr, handle, stop, serving }
     }
 }
@@ -259,6 +266,17 @@ impl ServerHandle {
         self.models.live().report()
     }
 
+    /// Waits until the customer table has been read or refused once, and tells what came of the last time; none where there is none.
+    pub async fn customers(&self) -> Option<Result<CustomersReport, Arc<CustomersError>>> {
+        Some(self.models.customers()?.looked().await)
+    }
+
+    /// Reads the customer table where it has changed, even if it may still be being written; none where there is none.
+    pub async fn read_customers(&self) -> Option<Result<CustomersReport, Arc<CustomersError>>> {
+        let live = self.models.live().clone();
+        Some(self.models.customers()?.look(&live, Patience::None).await)
+    }
+
     /// Reads the certificate and its key again, for connections that come from now on; true where they have changed.
     ///
     /// # Errors
@@ -272,12 +290,15 @@ impl ServerHandle {
         self.models.live().report()
     }
 
-    /// Reads the registry again and swaps in what passes its checks; waits while another reload runs.
+    /// Reads the registry again and swaps in what passes its checks, and the customer table where it has changed; waits while another
+    /// reload runs.
     ///
     /// # Errors
     /// [`ReloadError`] when nothing could be read; what was live stays so.
     pub async fn reload(&self) -> Result<LoadReport, ReloadError> {
-        self.models.reload().await.map(|set| set.report())
+        let read = self.models.reload().await;
+        self.models.look_at_customers(Patience::Retry).await;
+        read.map(|set| set.report())
     }
 
     /// From now on a hang-up signal means [`ServerHandle::reload`], as long as the returned future is polled.

@@ -15,7 +15,8 @@ use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::Config;
-use crate::convert::{self, Columns, Features, Given, Language, Place, Wanted};
+use crate::convert::{self, Columns, Features, Given, Language, Place, Stored, Wanted};
+use crate::customers::{Lookup, StoredRow};
 use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
 use crate::status::{CallError, Violation, Violations, check_count, malformed};
 use crate::stream::{StreamAnswers, answer_stream};
@@ -58,11 +59,12 @@ impl PredictionService for Prediction {
     }
 
     async fn what_if(&self, request: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
-        let (set, config) = (self.models.live().clone(), self.config.clone());
+        let (set, config, models) = (self.models.live().clone(), self.config.clone(), self.models.clone());
         let request = request.into_inner();
         // What is only large in memory, as empty changes are, shall not wait for its turn.
         convert::check_changes(&request, set.select(&request.models)?.len(), &config)?;
-        Ok(Response::new(self.work(move || what_if_response(&set, &config, request)).await?))
+        let answer = move || what_if_response(&set, &Lookup::new(&models), &config, request);
+        Ok(Response::new(self.work(answer).await?))
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
@@ -93,11 +95,14 @@ impl Prediction {
         let observed = observed(&self.config, request.observed_at.as_ref(), &models, &mut violations);
         let wanted = Wanted::of(&request, &mut violations);
         check_features(&request.features, request.unknown_feature_policy, &models, &self.config, &mut violations)?;
-        let given = Given::new(&request.features);
+        let customers = Lookup::new(&self.models);
+        let row = customers.find(&request.customer_id, &request.features, &models)?;
+        let given = Given::new(&request.features, stored(row, request.observed_at.as_ref(), observed));
         let rows: Vec<_> = models.iter().map(|model| convert::encode(&given, model, observed, &mut violations)).collect();
         violations.check()?;
-        let answers = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, wanted));
-        Ok(v1::PredictResponse { predictions: answers.collect(), customer_id: request.customer_id })
+        let predictions = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, wanted)).collect();
+        let stored_row = row.map(|row| convert::stored_row(row, (self.config.now)()));
+        Ok(v1::PredictResponse { predictions, customer_id: request.customer_id, stored_row })
     }
 
     fn explanation(&self, request: v1::ExplainRequest) -> Result<v1::ExplainResponse, CallError> {
@@ -107,9 +112,14 @@ impl Prediction {
         let observed = observed(&self.config, request.observed_at.as_ref(), &[model], &mut violations);
         let language = Language::of(request.language, &mut violations);
         check_features(&request.features, request.unknown_feature_policy, &[model], &self.config, &mut violations)?;
-        let row = convert::encode(&Given::new(&request.features), model, observed, &mut violations);
+        let customers = Lookup::new(&self.models);
+        let row = customers.find(&request.customer_id, &request.features, &[model])?;
+        let given = Given::new(&request.features, stored(row, request.observed_at.as_ref(), observed));
+        let encoded = convert::encode(&given, model, observed, &mut violations);
         violations.check()?;
-        Ok(convert::explain(model, row, request.customer_id, language))
+        let stored_row = row.map(|row| convert::stored_row(row, (self.config.now)()));
+        let explanation = convert::explain(model, encoded, language);
+        Ok(v1::ExplainResponse { customer_id: request.customer_id, stored_row, ..explanation })
     }
 
     /// Answers a batch that is still encoded; it is weighed and decoded where and when it is worked on.
@@ -123,7 +133,7 @@ impl Prediction {
         read: impl FnOnce() -> Result<v1::PredictBatchRequest, CallError> + Send + 'static,
     ) -> Result<v1::PredictBatchResponse, CallError> {
         let (config, models) = (self.config.clone(), self.models.clone());
-        self.work(move || batch_response(&models.live(), &config, read()?)).await
+        self.work(move || batch_response(&models.live(), &Lookup::new(&models), &config, read()?)).await
     }
 
     /// Does long work on a thread of its own, when one is free.
@@ -189,7 +199,12 @@ fn decode_batch(message: Bytes, config: &Config) -> Result<v1::PredictBatchReque
     v1::PredictBatchRequest::decode(message).map_err(|error| malformed(&error.to_string()))
 }
 
-fn what_if_response(set: &LiveSet, config: &Config, request: v1::WhatIfRequest) -> Result<v1::WhatIfResponse, CallError> {
+fn what_if_response(
+    set: &LiveSet,
+    customers: &Lookup,
+    config: &Config,
+    request: v1::WhatIfRequest,
+) -> Result<v1::WhatIfResponse, CallError> {
     let models = set.select(&request.models)?;
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
@@ -200,16 +215,20 @@ fn what_if_response(set: &LiveSet, config: &Config, request: v1::WhatIfRequest) 
         let names = changes.flat_map(|(position, change)| change.features.keys().map(move |name| (name.as_str(), position)));
         convert::check_names(names, &models, |name, position| convert::changed_path(position, name), &mut violations);
     }
-    let rows = models.iter().map(|model| convert::encode_changes(&request, model, observed, &mut violations));
+    let row = customers.find(&request.customer_id, &request.features, &models)?;
+    let given = Given::new(&request.features, stored(row, request.observed_at.as_ref(), observed));
+    let rows = models.iter().map(|model| convert::encode_changes(&given, &request.changes, model, observed, &mut violations));
     let rows: Vec<_> = rows.collect();
     violations.check()?;
     let comparisons = models.iter().zip(rows).map(|(model, (before, after))| convert::compare(model, before, after));
     let (comparisons, note) = (comparisons.collect(), language.association_note().to_owned());
-    Ok(v1::WhatIfResponse { customer_id: request.customer_id, comparisons, note })
+    let stored_row = row.map(|row| convert::stored_row(row, (config.now)()));
+    Ok(v1::WhatIfResponse { customer_id: request.customer_id, comparisons, note, stored_row })
 }
 
 fn batch_response(
     set: &LiveSet,
+    customers: &Lookup,
     config: &Config,
     mut request: v1::PredictBatchRequest,
 ) -> Result<v1::PredictBatchResponse, CallError> {
@@ -218,5 +237,15 @@ fn batch_response(
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let columns = Columns::take(&mut request, &models, Place::Columns, config, &mut violations)?;
     violations.check()?;
-    Ok(convert::score_batch(&columns, &models, observed).into())
+    let asked_observed = request.observed_at.as_ref().and(observed);
+    let stored = customers.find_all(&request.customer_ids, asked_observed, &models)?;
+    let ages = stored.as_ref().map(|stored| stored.ages((config.now)())).unwrap_or_default();
+    let mut response = v1::PredictBatchResponse::from(convert::score_batch(&columns, stored.as_ref(), &models, observed));
+    response.stored_age_seconds = ages;
+    Ok(response)
+}
+
+/// The moment that a row's dates are counted to: what the request says, or else the row's own.
+fn stored<'v>(row: Option<StoredRow<'v>>, given: Option<&Timestamp>, observed: Option<Day>) -> Option<Stored<'v>> {
+    row.map(|row| Stored { row, observed: given.and(observed).or_else(|| Some(row.observed())) })
 }
