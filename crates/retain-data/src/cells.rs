@@ -14,18 +14,26 @@ const MICROSECONDS_PER_SECOND: f64 = 1e6;
 pub(crate) const BLOCK_ROWS: usize = 64;
 
 /// A column of a batch; Arrow's types reduced to those that a table comes in.
-#[derive(Clone, Copy)]
-pub(crate) enum Cells<'a> {
+#[derive(Debug, Clone, Copy)]
+pub enum Cells<'a> {
+    /// Texts, as all of CSV is.
     Text(&'a StringArray),
+    /// Whole numbers.
     Integer(&'a Int64Array),
+    /// Other numbers.
     Number(&'a Float64Array),
+    /// Yes or no.
     Boolean(&'a BooleanArray),
+    /// Points in time, in microseconds since 1970.
     Time(&'a TimestampMicrosecondArray),
 }
 
 impl<'a> Cells<'a> {
-    /// `array` comes from [`crate::TableBatches`].
-    pub(crate) fn of(array: &'a ArrayRef) -> Self {
+    /// The cells of a column of [`crate::TableBatches`].
+    ///
+    /// # Panics
+    /// When the array is of a type that [`crate::TableBatches`] does not have.
+    pub fn of(array: &'a ArrayRef) -> Self {
         match array.data_type() {
             DataType::Int64 => Self::Integer(array.as_primitive::<Int64Type>()),
             DataType::Float64 => Self::Number(array.as_primitive::<Float64Type>()),
@@ -37,7 +45,7 @@ impl<'a> Cells<'a> {
 
     /// Null, and the NaN with which some programs write it, are missing.
     #[inline]
-    pub(crate) fn value(self, row: usize) -> FeatureValue<'a> {
+    pub fn value(self, row: usize) -> FeatureValue<'a> {
         match self {
             Self::Text(array) if array.is_valid(row) => FeatureValue::Text(array.value(row)),
             Self::Integer(array) if array.is_valid(row) => FeatureValue::Number(array.value(row) as f64),
@@ -51,7 +59,7 @@ impl<'a> Cells<'a> {
     }
 
     /// The cell as text, whole numbers with every digit; blank where nothing stands.
-    pub(crate) fn text(self, row: usize) -> Cow<'a, str> {
+    pub fn text(self, row: usize) -> Cow<'a, str> {
         match (self, self.value(row)) {
             (Self::Integer(array), FeatureValue::Number(_)) => Cow::Owned(array.value(row).to_string()),
             (_, FeatureValue::Text(text)) => Cow::Borrowed(text),

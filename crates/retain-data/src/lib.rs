@@ -29,6 +29,7 @@ mod task_file;
 mod time_split;
 mod transactions;
 
+pub use cells::Cells;
 pub use dataset::Dataset;
 pub use distinct::distinct_texts;
 pub use error::{DataError, RejectedCell, Warning};

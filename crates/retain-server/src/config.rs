@@ -9,6 +9,7 @@ use serde::Deserialize;
 #[cfg(doc)]
 use crate::api_keys::Scope;
 use crate::api_keys::{ApiKey, check_keys};
+use crate::customers::FeatureTable;
 use crate::jwt::Jwt;
 use crate::tls::TlsFiles;
 
@@ -58,6 +59,8 @@ pub struct Config {
     pub api_keys: Vec<ApiKey>,
     /// Whether the server may listen beyond loopback without a key or token, or a certificate asked of clients. Default false.
     pub allow_unprotected: bool,
+    /// Where the features of customers are that calls name by their id; without it calls bring all features.
+    pub features: Option<FeatureTable>,
     /// What day it is, for requests that do not say when their features were known.
     pub now: fn() -> Day,
 }
@@ -113,7 +116,7 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "listen",
     "models",
     "max_message_bytes",
@@ -133,6 +136,7 @@ const KEYS: [&str; 19] = [
     "jwt",
     "api_keys",
     "allow_unprotected",
+    "features",
 ];
 
 /// `server.toml` as written: every key may be left out.
@@ -158,6 +162,7 @@ struct File {
     #[serde(default)]
     api_keys: Vec<ApiKey>,
     allow_unprotected: Option<bool>,
+    features: Option<FeatureTable>,
 }
 
 impl Config {
@@ -183,6 +188,7 @@ impl Config {
             jwt: None,
             api_keys: Vec::new(),
             allow_unprotected: false,
+            features: None,
             now,
         }
     }
@@ -265,6 +271,10 @@ impl Config {
         check_keys(&file.api_keys)?;
         self.api_keys = file.api_keys;
         self.tls = file.tls;
+        if let Some(features) = &file.features {
+            duration("features.check_seconds", features.check_seconds, 1)?;
+        }
+        self.features = file.features;
         self.allow_unprotected = file.allow_unprotected.unwrap_or(self.allow_unprotected);
         Ok(self)
     }
@@ -396,6 +406,16 @@ mod tests {
     }
 
     #[test]
+    fn the_customer_table_is_named_with_its_columns() {
+        assert_eq!(parse("").unwrap().features, None);
+        let brief = parse("[features]\npath = \"customers.parquet\"").unwrap().features.unwrap();
+        assert_eq!((brief.path.as_path(), brief.entity, brief.check_seconds), (Path::new("customers.parquet"), None, 10));
+        let all = "[features]\npath = \"c\"\nentity = \"id\"\nobserved_at = \"day\"\ncheck_seconds = 60";
+        let all = parse(all).unwrap().features.unwrap();
+        assert_eq!((all.entity.as_deref(), all.observed_at.as_deref(), all.check_seconds), (Some("id"), Some("day"), 60));
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_the_nearest() {
         assert_eq!(
             parse("drain_second = 3").unwrap_err().to_string(),
@@ -417,6 +437,10 @@ mod tests {
             "request_seconds = 0",
             "reflection = \"yes\"",
             "allow_unprotected = 1",
+            "features = \"customers.csv\"",
+            "[features]\nentity = \"id\"",
+            "[features]\npath = \"customers.csv\"\nentiti = \"id\"",
+            "[features]\npath = \"customers.csv\"\ncheck_seconds = 0",
             "[tls]\ncertificate = \"a.pem\"",
             "[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\nca = \"b.pem\"",
             "metrics_listen = 9",

@@ -7,16 +7,19 @@ mod features;
 mod reasons;
 mod what_if;
 
+use std::sync::Arc;
+
 use prost_types::Timestamp;
 use retain_core::{Day, FeatureSchema, FeatureSpec, FeatureValue, TaskKind, ValueError, ValueNote, nearest};
 use retain_proto::v1;
 use retain_score::{Band, Manifest, Prediction, SurvivalCurve};
 
+use crate::customers::{StoredCells, StoredRow};
 use crate::models::LiveModel;
 use crate::status::{Violation, Violations};
 use crate::text::printable;
 
-pub(crate) use columns::{Columns, Place, score_batch};
+pub(crate) use columns::{Columns, Place, StoredRows, score_batch};
 pub(crate) use describe::{live_model, model_description, model_summaries, reload_response};
 pub(crate) use features::Features;
 pub(crate) use reasons::{Language, reason};
@@ -26,14 +29,24 @@ pub(crate) use what_if::{check_changes, compare, encode_changes};
 const QUOTED_CHARS: usize = 40;
 /// Unknown names whose likeness to the known ones is looked at; the look costs time in proportion to the schema.
 const MAX_HINTS: usize = 5;
+const SECONDS_PER_DAY: f64 = 86_400.0;
 /// Seconds of the years 1 to 9999, which a `google.protobuf.Timestamp` covers.
 const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-/// What a request says of one customer: values, and others in the place of some of them.
+/// What is known of one customer: values that a request has, others in the place of some of them, and the customer's stored row.
 pub(crate) struct Given<'r> {
     features: &'r Features<'r>,
     /// The change's position in the request, and its values.
     change: Option<(usize, &'r Features<'r>)>,
+    stored: Option<Stored<'r>>,
+}
+
+/// What the server's table has of one customer.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored<'v> {
+    pub(crate) row: StoredRow<'v>,
+    /// The moment that the row's dates are counted to.
+    pub(crate) observed: Option<Day>,
 }
 
 /// One customer as one model reads it.
@@ -94,17 +107,17 @@ pub(crate) fn check_names<'n, M: AsRef<LiveModel>>(
 }
 
 impl<'r> Given<'r> {
-    /// The customer as the request has it.
-    pub(crate) fn new(features: &'r Features<'r>) -> Self {
-        Self { features, change: None }
+    /// The customer as the request and the table have it.
+    pub(crate) fn new(features: &'r Features<'r>, stored: Option<Stored<'r>>) -> Self {
+        Self { features, change: None, stored }
     }
 
     /// The customer after the change at this position of the request.
-    pub(crate) fn changed(features: &'r Features<'r>, position: usize, change: &'r Features<'r>) -> Self {
-        Self { features, change: Some((position, change)) }
+    pub(crate) fn changed(&self, position: usize, change: &'r Features<'r>) -> Self {
+        Self { change: Some((position, change)), ..*self }
     }
 
-    /// The values of the features of a schema, in its order; none where the request has none.
+    /// The values that the request has for the features of a schema, in its order.
     fn in_order_of(&self, schema: &FeatureSchema) -> Vec<Option<FeatureValue<'r>>> {
         let mut values = self.features.in_order_of(schema);
         if let Some((_, change)) = self.change {
@@ -134,12 +147,23 @@ pub(crate) fn feature_path(name: &str) -> String {
 }
 
 /// Encodes one customer for one model; values that do not fit are noted as violations, all of them.
-pub(crate) fn encode(given: &Given<'_>, model: &LiveModel, observed: Option<Day>, violations: &mut Violations) -> EncodedRow {
+pub(crate) fn encode(
+    given: &Given<'_>,
+    model: &Arc<LiveModel>,
+    observed: Option<Day>,
+    violations: &mut Violations,
+) -> EncodedRow {
     let schema = model.scorer.schema();
     let mut row = EncodedRow { values: vec![f64::NAN; schema.n_features()], warnings: Vec::new() };
-    let sent = given.in_order_of(schema);
-    for ((place, feature), sent) in row.values.iter_mut().zip(&schema.features).zip(sent) {
-        let value = sent.unwrap_or(FeatureValue::Missing);
+    let stored: Option<(StoredCells<'_>, Option<Day>)> =
+        given.stored.and_then(|stored| Some((stored.row.read_by(model)?, stored.observed)));
+    let all_sent = given.in_order_of(schema);
+    for (feature_idx, ((place, feature), sent)) in row.values.iter_mut().zip(&schema.features).zip(all_sent).enumerate() {
+        let (value, observed) = match (sent, &stored) {
+            (Some(value), _) => (value, observed),
+            (None, Some((cells, observed))) => (cells.value(feature_idx), *observed),
+            (None, None) => (FeatureValue::Missing, observed),
+        };
         match feature.encode(value, observed) {
             Ok((encoded, ValueNote::Usual)) => *place = encoded,
             Ok((encoded, note)) => {
@@ -147,11 +171,25 @@ pub(crate) fn encode(given: &Given<'_>, model: &LiveModel, observed: Option<Day>
                 row.warnings.extend(warning(feature, note, value, encoded));
             }
             Err(error) => {
-                violations.push(|| Violation::new(given.path(&feature.name), value_reason(&error), &error.to_string()));
+                let description = if sent.is_some() { error.to_string() } else { format!("of the stored row {error}") };
+                violations.push(|| Violation::new(given.path(&feature.name), value_reason(&error), &description));
             }
         }
     }
     row
+}
+
+/// How old a customer's row is; `now` is the server's clock.
+pub(crate) fn stored_row(row: StoredRow<'_>, now: Day) -> v1::StoredRow {
+    let observed = row.observed();
+    let seconds = observed.days() * SECONDS_PER_DAY;
+    let nanos = ((seconds - seconds.floor()) * 1e9) as i32;
+    let timestamp = Timestamp { seconds: seconds.floor() as i64, nanos: nanos.clamp(0, 999_999_999) };
+    v1::StoredRow { observed_at: Some(timestamp), age_seconds: age_seconds(observed, now) }
+}
+
+fn age_seconds(observed: Day, now: Day) -> f64 {
+    (now.days() - observed.days()) * SECONDS_PER_DAY
 }
 
 fn value_reason(error: &ValueError) -> &'static str {
@@ -288,12 +326,14 @@ fn survival_curve(model: &LiveModel, curve: &SurvivalCurve) -> v1::SurvivalCurve
 }
 
 /// Explains one encoded customer in full.
-pub(crate) fn explain(model: &LiveModel, row: EncodedRow, customer_id: String, language: Language) -> v1::ExplainResponse {
+pub(crate) fn explain(model: &LiveModel, row: EncodedRow, language: Language) -> v1::ExplainResponse {
     let prediction = model.scorer.predict(&row.values);
     let explanation = model.scorer.explain(&row.values);
     let order = explanation.top(explanation.contributions.len());
     v1::ExplainResponse {
-        customer_id,
+        // Whose it is, the caller knows.
+        customer_id: String::new(),
+        stored_row: None,
         model: Some(model_version(model.scorer.manifest())),
         probability: prediction.probability,
         band: band(model.scorer.band(&prediction)).into(),

@@ -34,13 +34,14 @@ impl Health {
         HealthService::from_health_reporter(self.reporter.clone())
     }
 
-    /// Says whether predictions are to be had; the models' service answers either way. Nothing changes once closed.
-    pub(crate) async fn set_predicting(&self, predicting: bool) {
+    /// Says whether predictions are to be had, which is asked when it is this one's turn; the models' service answers either way. Nothing
+    /// changes once closed.
+    pub(crate) async fn set_predicting(&self, predicting: impl Fn() -> bool) {
         let _changing = self.changing.lock().await;
         if self.is_closed() {
             return;
         }
-        let status = if predicting { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status = if predicting() { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.reporter.set_service_status(model::SERVICE_NAME, ServingStatus::Serving).await;
         self.reporter.set_service_status(prediction::SERVICE_NAME, status).await;
         self.reporter.set_service_status(inference::SERVICE_NAME, status).await;

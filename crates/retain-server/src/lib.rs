@@ -14,6 +14,7 @@ mod api_keys;
 mod call;
 mod config;
 mod convert;
+mod customers;
 mod gate;
 mod health;
 mod incoming;
@@ -37,6 +38,7 @@ mod weigh;
 
 pub use api_keys::{ApiKey, Scope};
 pub use config::{Config, ConfigError};
+pub use customers::{CustomersError, CustomersReport, FeatureTable};
 pub use jwt::{Jwt, JwtAlgorithm, JwtError, JwtKey};
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
 pub use server::{RunningServer, Server, ServerError, ServerHandle, Stop, transport};

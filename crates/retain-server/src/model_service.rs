@@ -9,6 +9,7 @@ use retain_score::RegistryError;
 use tonic::{Request, Response, Status};
 
 use crate::convert;
+use crate::customers::Customers;
 use crate::models::{Models, ReloadError, SetAliasError};
 use crate::status::{CallError, Violation};
 use crate::text::chain;
@@ -39,6 +40,8 @@ impl ModelService for ModelDirectory {
 
     async fn reload(&self, _: Request<v1::ReloadRequest>) -> Result<Response<v1::ReloadResponse>, Status> {
         let set = self.models.reload_unless_running().await.map_err(CallError::from)?;
+        // Reading millions of rows may take longer than a call.
+        self.models.customers().into_iter().for_each(Customers::wake);
         Ok(Response::new(convert::reload_response(&set)))
     }
 

@@ -14,6 +14,7 @@ use retain_core::{ModelAddress, ModelName, VersionSelector, nearest};
 use retain_score::{Registry, RegistryError};
 use tokio::sync::{Mutex, watch};
 
+use crate::customers::{Customers, Patience};
 use crate::health::Health;
 use crate::status::{CallError, Violation, check_count};
 use crate::text::chain;
@@ -112,13 +113,15 @@ pub(crate) struct Models {
     health: Health,
     reading: Mutex<()>,
     loaded: watch::Sender<bool>,
+    /// None where calls have to bring all features.
+    customers: Option<Customers>,
 }
 
 impl Models {
     /// Nothing is live until the first [`Models::reload`].
-    pub(crate) fn new(registry: Registry, health: Health) -> Self {
+    pub(crate) fn new(registry: Registry, health: Health, customers: Option<Customers>) -> Self {
         let live = ArcSwap::from_pointee(LiveSet::default());
-        Self { registry, live, health, reading: Mutex::new(()), loaded: watch::Sender::new(false) }
+        Self { registry, live, health, reading: Mutex::new(()), loaded: watch::Sender::new(false), customers }
     }
 
     /// The set as it is now.
@@ -128,11 +131,43 @@ impl Models {
 
     /// Whether predictions are to be had, and the server is not about to stop.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.health.is_closed() && !self.live().champions.is_empty()
+        !self.health.is_closed() && self.can_predict()
+    }
+
+    fn can_predict(&self) -> bool {
+        !self.live().champions.is_empty() && self.customers.as_ref().is_none_or(Customers::is_loaded)
     }
 
     pub(crate) fn health(&self) -> &Health {
         &self.health
+    }
+
+    pub(crate) fn customers(&self) -> Option<&Customers> {
+        self.customers.as_ref()
+    }
+
+    /// Looks whether the customer table changed, and says so to those who watch the health.
+    pub(crate) async fn look_at_customers(&self, patience: Patience) {
+        if let Some(customers) = &self.customers {
+            // A failure is logged where it happens.
+            let live = self.live.load_full();
+            let _ = customers.look(&live, patience).await;
+            self.say_health().await;
+        }
+    }
+
+    /// Looks at the customer table now and then, for as long as it is polled.
+    pub(crate) async fn watch_customers(&self) {
+        let Some(customers) = &self.customers else { return };
+        let mut patience = Patience::Settled;
+        loop {
+            self.look_at_customers(patience).await;
+            patience = customers.next_look().await;
+        }
+    }
+
+    async fn say_health(&self) {
+        self.health.set_predicting(|| self.can_predict()).await;
     }
 
     /// Waits until the registry has been read once.
@@ -193,17 +228,21 @@ impl Models {
     /// Reads the registry and swaps the set; the caller holds the lock.
     async fn read_registry(&self) -> Result<Arc<LiveSet>, ReloadError> {
         let (registry, before) = (self.registry.clone(), self.live.load_full());
+        let known = before.clone();
         // Reading and verifying files would hold up the calls on the I/O threads.
-        let read = tokio::task::spawn_blocking(move || LiveSet::read(&registry, &before));
+        let read = tokio::task::spawn_blocking(move || LiveSet::read(&registry, &known));
         let result = read.await.unwrap_or(Err(ReloadError::BrokeOff));
         match &result {
             Ok(set) => {
+                if let Some(customers) = &self.customers {
+                    customers.prepare(&before, set).await;
+                }
                 set.log(&self.live());
                 self.live.store(set.clone());
             }
             Err(error) => tracing::error!(reason = chain(error), "models stay as they were"),
         }
-        self.health.set_predicting(!self.live().champions.is_empty()).await;
+        self.say_health().await;
         self.loaded.send_replace(true);
         result
     }
@@ -224,6 +263,11 @@ impl LiveSet {
         let by_name: BTreeMap<_, _> = names.into_iter().map(read).collect();
         let champions = by_name.values().filter_map(|versions| versions.by_alias("champion").cloned()).collect();
         Ok(Arc::new(Self { by_name, champions }))
+    }
+
+    /// Every version that answers.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<LiveModel>> {
+        self.by_name.values().flat_map(|versions| versions.versions.values())
     }
 
     /// The models that a request names, each version once, in the order asked for; all champions when it names none.

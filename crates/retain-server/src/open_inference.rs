@@ -147,7 +147,7 @@ fn infer(
     let wanted = wanted_outputs(&requested, model, &mut violations);
     violations.check()?;
     stopwatch.done(Stage::Convert);
-    let scored = score_batch(&columns, &[model], observed);
+    let scored = score_batch(&columns, None, &[model], observed);
     stopwatch.done(Stage::Score);
     let mut refused = Violations::default();
     scored.errors.into_iter().flatten().for_each(|error| refused.push(|| error));

@@ -19,6 +19,7 @@ use tonic_health::pb::health_server::{self, HealthServer};
 
 use crate::api_keys::{Scope, check_keys};
 use crate::config::{Config, ConfigError};
+use crate::customers::{Customers, CustomersError, CustomersReport, Patience};
 use crate::gate::{Access, Gate};
 use crate::health::Health;
 use crate::incoming;
@@ -144,7 +145,8 @@ impl Server {
         let listener = listen(config.listen)?;
         let metrics = config.metrics_listen.map(listen).transpose()?;
         let local_addr = listener.local_addr().map_err(|source| ServerError::Bind { address: config.listen, source })?;
-        let models = Arc::new(Models::new(Registry::new(&config.models), Health::new().await));
+        let customers = config.features.clone().map(|features| Customers::new(features, config.now));
+        let models = Arc::new(Models::new(Registry::new(&config.models), Health::new().await, customers));
         Ok(Self { listener, local_addr, config: Arc::new(config), models, tls, gate, metrics })
     }
 
@@ -162,8 +164,8 @@ impl Server {
     /// Answers until `shutdown` completes and calls in flight are done, at most `drain_seconds` later.
     ///
     /// Connections are taken at once and told `NOT_SERVING`; the models are read meanwhile, and the first set that has a champion
-    /// makes it `SERVING`. At the end health says `NOT_SERVING` first; after a grace period, where `shutdown` allows one, no new calls
-    /// are taken.
+    /// makes it `SERVING`, when the customer table has been read too where there is one. At the end health says `NOT_SERVING` first;
+    /// after a grace period, where `shutdown` allows one, no new calls are taken.
     ///
     /// # Errors
     /// [`ServerError`] when the transport breaks off. Models that cannot be loaded are no error here: they are logged, and the
@@ -194,7 +196,11 @@ impl Server {
         let serving = transport().serve_with_incoming_shutdown(routes, connections, stopped());
         let loading = models.clone();
         // A failure is logged where it happens; here there is nobody to tell.
-        tokio::spawn(async move { loading.reload().await.map(drop) });
+        let loading = async move {
+            let _ = loading.reload().await;
+            loading.watch_customers().await;
+        };
+        let _loading = Running(tokio::spawn(loading).abort_handle());
         let stopping = async {
             let how = shutdown.await;
             let grace_seconds = if how == Stop::Gracefully { config.grace_seconds } else { 0 };
@@ -213,12 +219,13 @@ impl Server {
         Ok(())
     }
 
-    /// Serves in the background and waits until the models have been read.
+    /// Serves in the background and waits until the models have been read, and the customer table where there is one.
     pub async fn spawn(self) -> RunningServer {
         let (local_addr, handle) = (self.local_addr, self.handle());
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(self.serve(async move { stopped.await.unwrap_or(Stop::Now) }));
-        handle.models.loaded().await;
+        handle.loaded().await;
+        handle.customers().await;
         RunningServer { local_addr, handle, stop, serving }
     }
 }
@@ -305,8 +312,8 @@ fn routes(
     let descriptions = Admission::UntilSent(rooms.descriptions.clone());
     let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe(), &counts));
     // Batches may be larger than single requests, and wait for a room of their own.
-    let batch = Undecoded::new(PredictBatch, prediction.clone(), config.max_batch_bytes);
-    let predict_one = Undecoded::new(Predict, prediction.clone(), config.max_message_bytes);
+    let batch = Undecoded::<PredictBatch>::new(prediction.clone(), config.max_batch_bytes);
+    let predict_one = Undecoded::<Predict>::new(prediction.clone(), config.max_message_bytes);
     let inference = GrpcInferenceServiceServer::new(OpenInference::new(prediction.clone(), batches.clone()));
     let inference = inference.max_decoding_message_size(config.max_message_bytes);
     let single = PredictionServiceServer::from_arc(prediction).max_decoding_message_size(config.max_message_bytes);
@@ -358,6 +365,17 @@ impl ServerHandle {
         self.models.live().report()
     }
 
+    /// Waits until the customer table has been read or refused once, and tells what came of the last time; none where there is none.
+    pub async fn customers(&self) -> Option<Result<CustomersReport, Arc<CustomersError>>> {
+        Some(self.models.customers()?.looked().await)
+    }
+
+    /// Reads the customer table where it has changed, even if it may still be being written; none where there is none.
+    pub async fn read_customers(&self) -> Option<Result<CustomersReport, Arc<CustomersError>>> {
+        let live = self.models.live().clone();
+        Some(self.models.customers()?.look(&live, Patience::None).await)
+    }
+
     /// Reads the certificate and its key again, for connections that come from now on; true where they have changed.
     ///
     /// # Errors
@@ -384,12 +402,15 @@ impl ServerHandle {
         self.models.live().report()
     }
 
-    /// Reads the registry again and swaps in what passes its checks; waits while another reload runs.
+    /// Reads the registry again and swaps in what passes its checks, and the customer table where it has changed; waits while another
+    /// reload runs.
     ///
     /// # Errors
     /// [`ReloadError`] when nothing could be read; what was live stays so.
     pub async fn reload(&self) -> Result<LoadReport, ReloadError> {
-        self.models.reload().await.map(|set| set.report())
+        let read = self.models.reload().await;
+        self.models.look_at_customers(Patience::Retry).await;
+        read.map(|set| set.report())
     }
 
     /// From now on a hang-up signal means [`ServerHandle::reload`], as long as the returned future is polled.

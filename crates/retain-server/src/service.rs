@@ -18,7 +18,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::call::Arrival;
 use crate::config::Config;
-use crate::convert::{self, Columns, Features, Given, Language, Place, Wanted};
+use crate::convert::{self, Columns, Features, Given, Language, Place, Stored, Wanted};
+use crate::customers::{Lookup, StoredRow};
 use crate::metrics::{Calls, MethodCalls, Stage, Stopwatch};
 use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
 use crate::predict_request;
@@ -98,11 +99,12 @@ impl PredictionService for Prediction {
 
     async fn what_if(&self, request: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
         let (set, config, methods) = (self.models.live().clone(), self.config.clone(), self.methods.clone());
-        let arrived = arrival(&request);
+        let (arrived, models) = (arrival(&request), self.models.clone());
         let request = request.into_inner();
         // What is only large in memory, as empty changes are, shall not wait for its turn.
         convert::check_changes(&request, set.select(&request.models)?.len(), &config)?;
-        Ok(Response::new(self.work(move || what_if_response(&set, &config, request, methods.what_if.stopwatch(arrived))).await?))
+        let answer = move || what_if_response(&set, &Lookup::new(&models), &config, request, methods.what_if.stopwatch(arrived));
+        Ok(Response::new(self.work(answer).await?))
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
@@ -184,14 +186,16 @@ impl Prediction {
         let observed = observed(&self.config, request.observed_at.as_ref(), &models, &mut violations);
         let wanted = Wanted::of(request, &mut violations);
         check_features(features, request.unknown_feature_policy, &models, &self.config, &mut violations)?;
-        let given = Given::new(features);
+        let customers = Lookup::new(&self.models);
+        let row = customers.find(customer_id, features, &models)?;
+        let given = Given::new(features, stored(row, request.observed_at.as_ref(), observed));
         let rows: Vec<_> = models.iter().map(|model| convert::encode(&given, model, observed, &mut violations)).collect();
         violations.check()?;
         stopwatch.done(Stage::Convert);
-        let answers = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, wanted));
-        let predictions = answers.collect();
+        let predictions = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, wanted)).collect();
         stopwatch.finish(Stage::Score);
-        Ok(v1::PredictResponse { predictions, customer_id: customer_id.to_owned() })
+        let stored_row = row.map(|row| convert::stored_row(row, (self.config.now)()));
+        Ok(v1::PredictResponse { predictions, customer_id: customer_id.to_owned(), stored_row })
     }
 
     fn explanation(&self, request: v1::ExplainRequest, mut stopwatch: Stopwatch<'_>) -> Result<v1::ExplainResponse, CallError> {
@@ -203,12 +207,16 @@ impl Prediction {
         let language = Language::of(request.language, &mut violations);
         let features = Features::from(&request.features);
         check_features(&features, request.unknown_feature_policy, &[model], &self.config, &mut violations)?;
-        let row = convert::encode(&Given::new(&features), model, observed, &mut violations);
+        let customers = Lookup::new(&self.models);
+        let row = customers.find(&request.customer_id, &features, &[model])?;
+        let given = Given::new(&features, stored(row, request.observed_at.as_ref(), observed));
+        let encoded = convert::encode(&given, model, observed, &mut violations);
         violations.check()?;
         stopwatch.done(Stage::Convert);
-        let explanation = convert::explain(model, row, request.customer_id, language);
+        let stored_row = row.map(|row| convert::stored_row(row, (self.config.now)()));
+        let explanation = convert::explain(model, encoded, language);
         stopwatch.finish(Stage::Score);
-        Ok(explanation)
+        Ok(v1::ExplainResponse { customer_id: request.customer_id, stored_row, ..explanation })
     }
 
     /// Answers a batch that is still encoded; it is weighed and decoded where and when it is worked on.
@@ -230,7 +238,7 @@ impl Prediction {
         self.work(move || {
             let mut stopwatch = methods.predict_batch.stopwatch(arrived);
             stopwatch.done(Stage::Queue);
-            batch_response(&models.live(), &config, read()?, stopwatch)
+            batch_response(&models.live(), &Lookup::new(&models), &config, read()?, stopwatch)
         })
         .await
     }
@@ -302,6 +310,7 @@ fn decode_batch(message: Bytes, config: &Config) -> Result<v1::PredictBatchReque
 
 fn what_if_response(
     set: &LiveSet,
+    customers: &Lookup,
     config: &Config,
     request: v1::WhatIfRequest,
     mut stopwatch: Stopwatch<'_>,
@@ -311,24 +320,29 @@ fn what_if_response(
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let language = Language::of(request.language, &mut violations);
-    check_features(&Features::from(&request.features), request.unknown_feature_policy, &models, config, &mut violations)?;
+    let features = Features::from(&request.features);
+    check_features(&features, request.unknown_feature_policy, &models, config, &mut violations)?;
     if convert::rejects_unknown(request.unknown_feature_policy, &mut violations) {
         let changes = request.changes.iter().enumerate();
         let names = changes.flat_map(|(position, change)| change.features.keys().map(move |name| (name.as_str(), position)));
         convert::check_names(names, &models, |name, position| convert::changed_path(position, name), &mut violations);
     }
-    let rows = models.iter().map(|model| convert::encode_changes(&request, model, observed, &mut violations));
+    let row = customers.find(&request.customer_id, &features, &models)?;
+    let given = Given::new(&features, stored(row, request.observed_at.as_ref(), observed));
+    let rows = models.iter().map(|model| convert::encode_changes(&given, &request.changes, model, observed, &mut violations));
     let rows: Vec<_> = rows.collect();
     violations.check()?;
     stopwatch.done(Stage::Convert);
     let comparisons = models.iter().zip(rows).map(|(model, (before, after))| convert::compare(model, before, after));
     let (comparisons, note) = (comparisons.collect(), language.association_note().to_owned());
     stopwatch.finish(Stage::Score);
-    Ok(v1::WhatIfResponse { customer_id: request.customer_id, comparisons, note })
+    let stored_row = row.map(|row| convert::stored_row(row, (config.now)()));
+    Ok(v1::WhatIfResponse { customer_id: request.customer_id, comparisons, note, stored_row })
 }
 
 fn batch_response(
     set: &LiveSet,
+    customers: &Lookup,
     config: &Config,
     mut request: v1::PredictBatchRequest,
     mut stopwatch: Stopwatch<'_>,
@@ -338,10 +352,19 @@ fn batch_response(
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let columns = Columns::take(&mut request, &models, Place::Columns, config, &mut violations)?;
     violations.check()?;
+    let asked_observed = request.observed_at.as_ref().and(observed);
+    let stored = customers.find_all(&request.customer_ids, asked_observed, &models)?;
+    let ages = stored.as_ref().map(|stored| stored.ages((config.now)())).unwrap_or_default();
     stopwatch.done(Stage::Convert);
-    let scored = convert::score_batch(&columns, &models, observed);
+    let scored = convert::score_batch(&columns, stored.as_ref(), &models, observed);
     stopwatch.done(Stage::Score);
-    let response = scored.into();
+    let mut response = v1::PredictBatchResponse::from(scored);
+    response.stored_age_seconds = ages;
     stopwatch.finish(Stage::Convert);
     Ok(response)
+}
+
+/// The moment that a row's dates are counted to: what the request says, or else the row's own.
+fn stored<'v>(row: Option<StoredRow<'v>>, given: Option<&Timestamp>, observed: Option<Day>) -> Option<Stored<'v>> {
+    row.map(|row| Stored { row, observed: given.and(observed).or_else(|| Some(row.observed())) })
 }

@@ -52,6 +52,15 @@ pub(crate) enum CallError {
     /// No model, version or alias of this name.
     #[error("{0}")]
     UnknownModel(Violation),
+    /// No customer of this id.
+    #[error("{0}")]
+    UnknownCustomer(Violation),
+    /// The customer table was not read yet, or not for a model that was asked.
+    #[error("{description}")]
+    CustomersNotLoaded {
+        /// What is not.
+        description: String,
+    },
     /// There is no such call, or it does not speak so.
     #[error("{description}")]
     Unimplemented {
@@ -221,7 +230,7 @@ impl From<CallError> for Status {
                 details.set_bad_request(vec![field_violation(violation)]);
                 (Code::OutOfRange, reason)
             }
-            CallError::UnknownModel(violation) => {
+            CallError::UnknownModel(violation) | CallError::UnknownCustomer(violation) => {
                 let reason = violation.reason;
                 details.set_bad_request(vec![field_violation(violation)]);
                 (Code::NotFound, reason)
@@ -229,6 +238,10 @@ impl From<CallError> for Status {
             CallError::NotLoaded { .. } => {
                 details.set_retry_info(Some(LOAD_RETRY));
                 (Code::Unavailable, "MODEL_NOT_LOADED")
+            }
+            CallError::CustomersNotLoaded { .. } => {
+                details.set_retry_info(Some(LOAD_RETRY));
+                (Code::Unavailable, "CUSTOMERS_NOT_LOADED")
             }
             CallError::TooManyInFlight => {
                 details.set_retry_info(Some(BUSY_RETRY));

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -64,13 +65,13 @@ impl Method for PredictBatch {
 pub(crate) struct Undecoded<M> {
     prediction: Arc<Prediction>,
     max_bytes: usize,
-    _method: M,
+    method: PhantomData<M>,
 }
 
 impl<M: Method> Undecoded<M> {
     /// Takes messages of at most `max_bytes`.
-    pub(crate) fn new(method: M, prediction: Arc<Prediction>, max_bytes: usize) -> Self {
-        Self { prediction, max_bytes, _method: method }
+    pub(crate) fn new(prediction: Arc<Prediction>, max_bytes: usize) -> Self {
+        Self { prediction, max_bytes, method: PhantomData }
     }
 }
 
@@ -86,7 +87,7 @@ impl<M: Method> Service<http::Request<Body>> for Undecoded<M> {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let mut grpc =
             Grpc::new(BytesIn(ProstCodec::<M::Answer, M::Answer>::default())).max_decoding_message_size(self.max_bytes);
-        let call = Calling { prediction: self.prediction.clone(), arrived: Instant::now(), _method: self._method.clone() };
+        let call = Calling { prediction: self.prediction.clone(), arrived: Instant::now(), method: self.method };
         Box::pin(async move { Ok(grpc.unary(call, request).await) })
     }
 }
@@ -94,7 +95,7 @@ impl<M: Method> Service<http::Request<Body>> for Undecoded<M> {
 struct Calling<M> {
     prediction: Arc<Prediction>,
     arrived: Instant,
-    _method: M,
+    method: PhantomData<M>,
 }
 
 impl<M: Method> UnaryService<Bytes> for Calling<M> {

@@ -1,12 +1,13 @@
 //! `retain serve`: the gRPC server, until it is told to stop.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use retain_server::{Config, LoadReport, Server, ServerError, ServerHandle, Stop};
+use retain_server::{Config, CustomersReport, LoadReport, Server, ServerError, ServerHandle, Stop};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
@@ -137,9 +138,49 @@ async fn check(config: Config, output: Output) -> Result<Exit> {
     if loaded.live.is_empty() || !loaded.refused.is_empty() {
         return Err(nothing_to_serve(&loaded, &models).into());
     }
-    output.text(&format!("would listen on {address}\n{}\n", live_text(&loaded)))?;
-    output.json(&json!({ "listen": address.to_string(), "models": live_names(&loaded) }))?;
+    let customers = match handle.read_customers().await.transpose() {
+        Ok(customers) => customers,
+        Err(error) => return Err(Complaint::new(Exit::DATA, "the customer table cannot be used").because(error).into()),
+    };
+    let text = customers.as_ref().map(customers_text).unwrap_or_default();
+    output.text(&format!("would listen on {address}\n{}\n{text}", live_text(&loaded)))?;
+    let customers = customers.as_ref().map(customers_json);
+    output.json(&json!({ "listen": address.to_string(), "models": live_names(&loaded), "customers": customers }))?;
     Ok(Exit::GOOD)
+}
+
+fn customers_text(customers: &CustomersReport) -> String {
+    let CustomersReport { n_customers, n_rows, n_superseded, n_without_id, n_undated, memory_bytes, .. } = customers;
+    let mut text = format!("  {n_customers} customers by id, of {n_rows} rows, in {} MiB\n", memory_bytes.div_ceil(1 << 20));
+    for (number, what) in [
+        (n_superseded, "rows do not count: the same customer has a newer one, or one further down"),
+        (n_without_id, "rows have no id"),
+        (n_undated, "rows have no date of observation: they count as known when their file was written"),
+    ] {
+        if *number > 0 {
+            let _ = writeln!(text, "  {number} {what}");
+        }
+    }
+    for (column, n_bad) in &customers.bad_cells {
+        let _ = writeln!(text, "  {n_bad} cells of `{column}` do not fit what models read there");
+    }
+    for column in &customers.absent {
+        let _ = writeln!(text, "  there is no column `{column}`: it is missing for every customer");
+    }
+    text
+}
+
+fn customers_json(customers: &CustomersReport) -> serde_json::Value {
+    json!({
+        "customers": customers.n_customers,
+        "rows": customers.n_rows,
+        "superseded": customers.n_superseded,
+        "without_id": customers.n_without_id,
+        "undated": customers.n_undated,
+        "bad_cells": customers.bad_cells.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "absent": customers.absent,
+        "memory_bytes": customers.memory_bytes,
+    })
 }
 
 /// Serves until a signal comes; `advice` is printed below the address. A server with nothing to serve ends at once: later it would
@@ -169,6 +210,15 @@ pub(crate) async fn serve(config: Config, output: Output, advice: impl FnOnce(So
         let _ = stop.send(());
         let _ = serving.await;
         return Err(nothing_to_serve(&loaded, &models.display().to_string()).into());
+    }
+    let customers = tokio::select! {
+        customers = handle.customers() => customers,
+        ended = &mut serving => return Ok(ended?.map(|()| Exit::GOOD)?),
+    };
+    if let Some(Err(error)) = customers {
+        // It may yet come: the server looks again, and says meanwhile that it does not serve.
+        let reason = format!("{:#}", anyhow::Error::new(error));
+        output.warn("customer_table", &format!("the server is not ready before its customer table can be used: {reason}"));
     }
     output.text(&format!("listening on {address}\n{}\n{}", live_text(&loaded), advice(address)))?;
     let metrics = handle.metrics_addr().map(|address| address.to_string());

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use retain_core::{Day, FeatureSpec, FeatureValue, ValueNote};
+use retain_core::{Day, FeatureSpec, FeatureValue, ValueError, ValueNote};
 use retain_proto::v1;
 use retain_proto::v1::feature_column::Values;
 use retain_score::Prediction;
 
-use super::{QUOTED_CHARS, band, check_names, model_version, rejects_unknown, value_reason, warning_code};
+use super::{QUOTED_CHARS, age_seconds, band, check_names, model_version, rejects_unknown, value_reason, warning_code};
 use crate::config::Config;
+use crate::customers::{StoredCells, StoredRow, unknown_customer};
 use crate::models::LiveModel;
 use crate::status::{CallError, Violation, Violations, check_count};
 use crate::text::printable;
@@ -44,12 +45,28 @@ struct Column {
     missing: Vec<u64>,
 }
 
-/// A feature of a model that has a column, and what was found there.
+/// The rows that the server's table has of a batch's customers.
+pub(crate) struct StoredRows<'v> {
+    /// Whom the rows are about.
+    pub(crate) is_named: Vec<bool>,
+    pub(crate) rows: Vec<Option<StoredRow<'v>>>,
+    /// The moment that all dates are counted to, where the request says it; each row's own otherwise.
+    pub(crate) observed: Option<Day>,
+}
+
+/// A feature of a model that has a column or is taken from stored rows, and what was found there.
 struct Planned {
     feature_idx: usize,
-    /// Position of the column.
-    position: usize,
+    /// Position of the column; none: stored rows have it.
+    position: Option<usize>,
     notes: Notes,
+}
+
+/// Stored rows as one model reads them.
+struct StoredFeatures<'s> {
+    rows: &'s StoredRows<'s>,
+    /// The first of the rows, which says where all have the model's features; none where there is no stored row.
+    cells: Option<StoredCells<'s>>,
 }
 
 /// What is unusual in one feature: rows by kind of note, rising.
@@ -84,16 +101,25 @@ impl Columns {
         Ok(Self { n_rows, place, list: columns.into_iter().enumerate().map(check).collect() })
     }
 
-    /// The features of a model that have a column, in the model's order.
-    fn plan(&self, model: &LiveModel) -> Vec<Planned> {
+    /// The features of a model that have a column with values, in the model's order; with stored rows also those without any column.
+    fn plan(&self, model: &LiveModel, with_stored: bool) -> Vec<Planned> {
         let schema = model.scorer.schema();
-        let found = self.list.iter().enumerate().filter(|(_, column)| column.values.is_some());
-        let planned = |(position, column): (usize, &Column)| {
-            Some(Planned { feature_idx: schema.feature_idx(&column.name)?, position, notes: Notes::default() })
+        // None: no column; none within: a column without values, which is missing in every row.
+        let mut sources: Vec<Option<Option<usize>>> = vec![None; schema.n_features()];
+        for (position, column) in self.list.iter().enumerate() {
+            if let Some(feature_idx) = schema.feature_idx(&column.name) {
+                sources[feature_idx] = Some(column.values.is_some().then_some(position));
+            }
+        }
+        let planned = |(feature_idx, source)| {
+            let position = match source {
+                Some(Some(position)) => Some(position),
+                None if with_stored => None,
+                Some(None) | None => return None,
+            };
+            Some(Planned { feature_idx, position, notes: Notes::default() })
         };
-        let mut plan: Vec<Planned> = found.filter_map(planned).collect();
-        plan.sort_unstable_by_key(|planned| planned.feature_idx);
-        plan
+        sources.into_iter().enumerate().filter_map(planned).collect()
     }
 
     /// Encodes one row, and tells the first value that does not fit.
@@ -101,19 +127,56 @@ impl Columns {
         &self,
         row_idx: usize,
         features: &[FeatureSpec],
+        stored: Option<&StoredFeatures<'_>>,
         observed: Option<Day>,
         plan: &mut [Planned],
         row: &mut [f64],
     ) -> Result<(), Violation> {
         for Planned { feature_idx, position, notes } in plan {
-            let value = self.list[*position].value(row_idx);
-            let (encoded, note) = features[*feature_idx].encode(value, observed).map_err(|error| {
-                Violation::new(self.place.of_value(*position, row_idx), value_reason(&error), &error.to_string())
-            })?;
+            let feature = &features[*feature_idx];
+            let (encoded, note) = match (*position, stored) {
+                (Some(position), _) => feature.encode(self.list[position].value(row_idx), observed).map_err(|error| {
+                    Violation::new(self.place.of_value(position, row_idx), value_reason(&error), &error.to_string())
+                })?,
+                (None, stored) => {
+                    let (value, observed) =
+                        stored.map_or((FeatureValue::Missing, None), |stored| stored.value(row_idx, *feature_idx));
+                    feature.encode(value, observed).map_err(|error| stored_violation(row_idx, feature, &error))?
+                }
+            };
             row[*feature_idx] = encoded;
             notes.add(note, row_idx);
         }
         Ok(())
+    }
+}
+
+fn stored_violation(row_idx: usize, feature: &FeatureSpec, error: &ValueError) -> Violation {
+    let name = printable(&feature.name, QUOTED_CHARS);
+    Violation::new(format!("customer_ids[{row_idx}]"), value_reason(error), &format!("has a stored row whose `{name}` {error}"))
+}
+
+impl StoredRows<'_> {
+    /// How old each row is, in seconds; NaN where there is none.
+    pub(crate) fn ages(&self, now: Day) -> Vec<f64> {
+        self.rows.iter().map(|row| row.map_or(f64::NAN, |row| age_seconds(row.observed(), now))).collect()
+    }
+
+    fn read_by<'s>(&'s self, model: &Arc<LiveModel>) -> StoredFeatures<'s> {
+        let first = self.rows.iter().copied().flatten().next();
+        StoredFeatures { rows: self, cells: first.and_then(|row| row.read_by(model)) }
+    }
+
+    /// Rows of customers whom the table does not have, where nothing else says anything of them.
+    fn unknown(&self) -> impl Iterator<Item = usize> {
+        (0..self.rows.len()).filter(|&row| self.is_named[row] && self.rows[row].is_none())
+    }
+}
+
+impl StoredFeatures<'_> {
+    fn value(&self, row_idx: usize, feature_idx: usize) -> (FeatureValue<'_>, Option<Day>) {
+        let Some((row, cells)) = self.rows.rows[row_idx].zip(self.cells.as_ref()) else { return (FeatureValue::Missing, None) };
+        (row.value(cells, feature_idx), self.rows.observed.or_else(|| Some(row.observed())))
     }
 }
 
@@ -215,9 +278,17 @@ pub(crate) struct ScoredBatch {
 }
 
 /// Scores every row by every model. A row that one model cannot read is refused for all, and told once.
-pub(crate) fn score_batch(columns: &Columns, models: &[&Arc<LiveModel>], observed: Option<Day>) -> ScoredBatch {
+pub(crate) fn score_batch(
+    columns: &Columns,
+    stored: Option<&StoredRows<'_>>,
+    models: &[&Arc<LiveModel>],
+    observed: Option<Day>,
+) -> ScoredBatch {
     let mut errors: Vec<Option<Violation>> = vec![None; columns.n_rows];
-    let scored: Vec<_> = models.iter().map(|model| score_model(columns, model, observed, &mut errors)).collect();
+    if let Some(stored) = stored.filter(|_| columns.list.is_empty()) {
+        stored.unknown().for_each(|row| errors[row] = Some(unknown_customer(format!("customer_ids[{row}]"))));
+    }
+    let scored: Vec<_> = models.iter().map(|model| score_model(columns, stored, model, observed, &mut errors)).collect();
     let answers = models.iter().zip(scored);
     let predictions = answers.map(|(model, (predictions, plan))| batch_prediction(model, &predictions, plan, &errors)).collect();
     ScoredBatch { errors, predictions }
@@ -231,25 +302,28 @@ impl From<ScoredBatch> for v1::PredictBatchResponse {
             let Violation { field, reason, description } = error?;
             Some(v1::RowError { row, field, reason: reason.to_owned(), description })
         };
-        Self { row_statuses, row_errors: (0..).zip(errors).filter_map(row_error).collect(), predictions }
+        let row_errors = (0..).zip(errors).filter_map(row_error).collect();
+        Self { row_statuses, row_errors, predictions, stored_age_seconds: Vec::new() }
     }
 }
 
 fn score_model(
     columns: &Columns,
-    model: &LiveModel,
+    stored: Option<&StoredRows<'_>>,
+    model: &Arc<LiveModel>,
     observed: Option<Day>,
     errors: &mut [Option<Violation>],
 ) -> (Vec<Prediction>, Vec<Planned>) {
     let features = &model.scorer.schema().features;
-    let mut plan = columns.plan(model);
+    let mut plan = columns.plan(model, stored.is_some());
+    let stored = stored.map(|stored| stored.read_by(model));
     let mut predictions = Vec::with_capacity(columns.n_rows);
     let (mut rows, mut block) = (model.scorer.schema().rows(), Vec::new());
     for (block_idx, errors) in errors.chunks_mut(BLOCK_ROWS).enumerate() {
         rows.clear();
         for (offset, error) in errors.iter_mut().enumerate() {
             let row_idx = block_idx * BLOCK_ROWS + offset;
-            if let Err(found) = columns.encode(row_idx, features, observed, &mut plan, rows.push_missing()) {
+            if let Err(found) = columns.encode(row_idx, features, stored.as_ref(), observed, &mut plan, rows.push_missing()) {
                 error.get_or_insert(found);
             }
         }

@@ -26,6 +26,10 @@ impl<'m> Features<'m> {
         self.0.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &'m str> {
         self.0.iter().map(|(name, _)| *name)
     }

@@ -1,5 +1,7 @@
 //! What models expect of a customer with other values.
 
+use std::sync::Arc;
+
 use retain_proto::v1;
 
 use super::{EncodedRow, Features, Given, Wanted, encode, predict};
@@ -38,16 +40,16 @@ pub(crate) fn check_changes(request: &v1::WhatIfRequest, n_models: usize, config
 
 /// One customer as one model reads it, before and after each change; values that do not fit are noted as violations.
 pub(crate) fn encode_changes(
-    request: &v1::WhatIfRequest,
-    model: &LiveModel,
+    given: &Given<'_>,
+    changes: &[v1::Change],
+    model: &Arc<LiveModel>,
     observed: Option<retain_core::Day>,
     violations: &mut Violations,
 ) -> (EncodedRow, Vec<EncodedRow>) {
-    let features = Features::from(&request.features);
-    let before = encode(&Given::new(&features), model, observed, violations);
-    let changes = request.changes.iter().enumerate();
+    let before = encode(given, model, observed, violations);
+    let changes = changes.iter().enumerate();
     let after = changes.map(|(position, change)| {
-        encode(&Given::changed(&features, position, &Features::from(&change.features)), model, observed, violations)
+        encode(&given.changed(position, &Features::from(&change.features)), model, observed, violations)
     });
     (before, after.collect())
 }

@@ -1,0 +1,103 @@
+//! The customer table as calls see it: a row of a customer, read as a model asks.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Weak};
+
+use retain_core::{Day, FeatureValue};
+
+use super::table::{Place, Plan, Table};
+use crate::models::{LiveModel, LiveSet};
+use crate::status::{CallError, Violation};
+
+/// A table, and where models find their features in it.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(super) table: Arc<Table>,
+    /// A model is known by its place in memory; none where the table was read without asking for all of its features.
+    plans: Vec<(Weak<LiveModel>, Option<Plan>)>,
+}
+
+/// The row of one customer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredRow<'v> {
+    view: &'v View,
+    place: Place,
+}
+
+/// The row of one customer as one model reads it.
+pub(crate) struct StoredCells<'v> {
+    row: StoredRow<'v>,
+    plan: Cow<'v, Plan>,
+}
+
+impl View {
+    /// A table as the models of these sets read it.
+    pub(super) fn of<'s>(table: Arc<Table>, sets: impl IntoIterator<Item = &'s Arc<LiveSet>>) -> Self {
+        let mut plans: Vec<(Weak<LiveModel>, Option<Plan>)> = Vec::new();
+        for model in sets.into_iter().flat_map(|set| set.models()) {
+            if plans.iter().all(|(known, _)| known.as_ptr() != Arc::as_ptr(model)) {
+                plans.push((Arc::downgrade(model), table.plan(model)));
+            }
+        }
+        Self { table, plans }
+    }
+
+    /// Whether it has a plan for every model of a set.
+    pub(super) fn serves(&self, set: &LiveSet) -> bool {
+        set.models().all(|model| self.plans.iter().any(|(known, plan)| known.as_ptr() == Arc::as_ptr(model) && plan.is_some()))
+    }
+
+    /// The row of a customer.
+    pub(crate) fn find(&self, id: &str) -> Option<StoredRow<'_>> {
+        self.table.find(id).map(|place| StoredRow { view: self, place })
+    }
+
+    /// Makes sure that the table was read for all of these models.
+    ///
+    /// # Errors
+    /// [`CallError::CustomersNotLoaded`] names the first that it was not read for.
+    pub(crate) fn check_models(&self, models: &[&Arc<LiveModel>]) -> Result<(), CallError> {
+        let uncovered = models.iter().find(|model| self.plan(model).is_none());
+        uncovered.map_or(Ok(()), |model| {
+            let address = model.scorer.manifest().address();
+            Err(CallError::CustomersNotLoaded { description: format!("the customer table was not read for `{address}` yet") })
+        })
+    }
+
+    fn plan(&self, model: &Arc<LiveModel>) -> Option<Cow<'_, Plan>> {
+        match self.plans.iter().find(|(known, _)| known.as_ptr() == Arc::as_ptr(model)) {
+            Some((_, plan)) => plan.as_ref().map(Cow::Borrowed),
+            // A call that began before the models changed.
+            None => self.table.plan(model).map(Cow::Owned),
+        }
+    }
+}
+
+impl<'v> StoredRow<'v> {
+    /// When the row was known.
+    pub(crate) fn observed(self) -> Day {
+        self.view.table.observed(self.place)
+    }
+
+    /// The row as a model reads it; none where the table was not read for that model.
+    pub(crate) fn read_by(self, model: &Arc<LiveModel>) -> Option<StoredCells<'v>> {
+        Some(StoredCells { row: self, plan: self.view.plan(model)? })
+    }
+
+    /// The value of a feature of the model that `cells` are of; models' features have the same places in every row.
+    pub(crate) fn value(self, cells: &StoredCells<'_>, feature_idx: usize) -> FeatureValue<'v> {
+        self.view.table.value(self.place, cells.plan[feature_idx])
+    }
+}
+
+impl<'v> StoredCells<'v> {
+    /// The value of a feature, by its place in the model.
+    pub(crate) fn value(&self, feature_idx: usize) -> FeatureValue<'v> {
+        self.row.value(self, feature_idx)
+    }
+}
+
+/// What a call with an id that the table does not have is told.
+pub(crate) fn unknown_customer(field: impl Into<String>) -> Violation {
+    Violation::new(field, "CUSTOMER_NOT_FOUND", "names nobody in the customer table, and no features were sent")
+}
