@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use opentelemetry_sdk::trace::Span;
 use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::metrics::{Calls, MethodCalls, code_name};
+use crate::traces::{self, Tracing};
 
 /// What callers name a call with, to find it again; it comes back with the answer.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,6 +31,8 @@ pub(crate) struct Call {
     request_id: Option<HeaderValue>,
     /// For the log alone; not asked for where nothing is logged.
     caller: Option<String>,
+    /// Where the call is part of a trace that is recorded.
+    span: Option<Span>,
     has_ended: bool,
 }
 
@@ -36,7 +40,12 @@ impl Call {
     /// Begins with the headers of a request.
     pub(crate) fn begin(all: &Arc<Calls>, calls: &Arc<MethodCalls>, arrived: Instant, headers: &HeaderMap) -> Self {
         let request_id = headers.get(REQUEST_ID).filter(|id| is_request_id(id)).cloned();
-        Self { all: all.clone(), calls: calls.clone(), arrived, request_id, caller: None, has_ended: false }
+        Self { all: all.clone(), calls: calls.clone(), arrived, request_id, caller: None, span: None, has_ended: false }
+    }
+
+    /// Makes the call part of a trace.
+    pub(crate) fn trace(&mut self, tracing: &Tracing, headers: &HeaderMap) {
+        self.span = tracing.begin(&self.calls.method, headers);
     }
 
     /// Whether somebody reads who called.
@@ -77,18 +86,21 @@ impl Call {
         if code != Code::Ok && code != Code::Cancelled {
             self.all.refused(reason);
         }
+        let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
+        if let Some(span) = self.span.take() {
+            traces::end(span, code, request_id);
+        }
         tracing::debug!(
             method = self.calls.method,
             code = code_name(code),
             reason,
             duration_us = taken.as_micros() as u64,
-            request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
+            request_id,
             caller = self.caller,
             "call"
         );
         if code == Code::Internal && reason == Some("INTERNAL") {
             // What happened was logged where it happened; this names the call that it happened to.
-            let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
             tracing::error!(method = self.calls.method, request_id, "a call had no answer for a mistake of ours");
         }
     }

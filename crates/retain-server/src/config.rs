@@ -12,6 +12,7 @@ use crate::api_keys::{ApiKey, check_keys};
 use crate::customers::FeatureTable;
 use crate::jwt::Jwt;
 use crate::tls::TlsFiles;
+use crate::traces::Traces;
 
 /// The settings of one server. Start from [`Config::new`] or [`Config::parse`].
 #[derive(Debug, Clone)]
@@ -55,6 +56,8 @@ pub struct Config {
     pub jwt: Option<Jwt>,
     /// Address and port for Prometheus and HTTP probes: `/metrics`, `/livez`, `/readyz`. Default: none.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where traces of calls go. Default: nowhere.
+    pub traces: Option<Traces>,
     /// Who may call; without any key or token, everybody who can connect may call everything, [`Scope::Admin`] included.
     pub api_keys: Vec<ApiKey>,
     /// Whether the server may listen beyond loopback without a key or token, or a certificate asked of clients. Default false.
@@ -116,7 +119,7 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "listen",
     "models",
     "max_message_bytes",
@@ -132,6 +135,7 @@ const KEYS: [&str; 20] = [
     "drain_seconds",
     "reflection",
     "metrics_listen",
+    "traces",
     "tls",
     "jwt",
     "api_keys",
@@ -157,6 +161,7 @@ struct File {
     drain_seconds: Option<u64>,
     reflection: Option<bool>,
     metrics_listen: Option<String>,
+    traces: Option<Traces>,
     tls: Option<TlsFiles>,
     jwt: Option<Jwt>,
     #[serde(default)]
@@ -184,6 +189,7 @@ impl Config {
             drain_seconds: 20,
             reflection: true,
             metrics_listen: None,
+            traces: None,
             tls: None,
             jwt: None,
             api_keys: Vec::new(),
@@ -259,6 +265,10 @@ impl Config {
         }
         if let Some(listen) = file.metrics_listen {
             self.metrics_listen = Some(address("metrics_listen", listen)?);
+        }
+        if let Some(traces) = file.traces {
+            traces.check()?;
+            self.traces = Some(traces);
         }
         if let Some(jwt) = file.jwt {
             jwt.check()?;
@@ -444,6 +454,10 @@ mod tests {
             "[tls]\ncertificate = \"a.pem\"",
             "[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\nca = \"b.pem\"",
             "metrics_listen = 9",
+            "traces = \"http://127.0.0.1:4317\"",
+            "[traces]\nendpoint = \"127.0.0.1:4317\"",
+            "[traces]\nendpoint = \"https://127.0.0.1:4317\"",
+            "[traces]\nendpoint = \"http://127.0.0.1:4317\"\nsample_share = 2",
             "jwt = true",
             "[jwt]\nissuer = \"a\"\naudience = \"b\"",
             "[jwt]\nissuer = \"\"\naudience = \"b\"\nkeys = [{algorithm = \"RS256\", file = \"a\"}]",

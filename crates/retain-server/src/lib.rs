@@ -33,6 +33,7 @@ mod stream;
 mod tensors;
 mod text;
 mod tls;
+mod traces;
 mod undecoded;
 mod weigh;
 
@@ -43,3 +44,4 @@ pub use jwt::{Jwt, JwtAlgorithm, JwtError, JwtKey};
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
 pub use server::{RunningServer, Server, ServerError, ServerHandle, Stop, transport};
 pub use tls::{TlsError, TlsFiles};
+pub use traces::Traces;

@@ -22,6 +22,7 @@ use crate::call::{Arrival, Call};
 use crate::gate::{Access, Gate};
 use crate::metrics::{Calls, MethodCalls, UNKNOWN_METHOD};
 use crate::status::{CallError, explain_refusal};
+use crate::traces::Tracing;
 use crate::undecoded::{Method, Undecoded};
 
 type Answer = BoxFuture<http::Response<Body>, Infallible>;
@@ -35,6 +36,7 @@ pub(crate) struct Routes {
     /// Who may call.
     gate: Arc<Gate>,
     calls: Arc<Calls>,
+    tracing: Option<Arc<Tracing>>,
 }
 
 #[derive(Default)]
@@ -67,8 +69,8 @@ struct Route {
 
 impl Routes {
     /// No services yet.
-    pub(crate) fn new(deadline: Duration, gate: Arc<Gate>, calls: Arc<Calls>) -> Self {
-        Self { table: Arc::default(), deadline, gate, calls }
+    pub(crate) fn new(deadline: Duration, gate: Arc<Gate>, calls: Arc<Calls>, tracing: Option<Arc<Tracing>>) -> Self {
+        Self { table: Arc::default(), deadline, gate, calls, tracing }
     }
 
     /// Adds a service for a path, or for all paths below one that ends with a slash; of several that fit, the first one added answers.
@@ -155,6 +157,10 @@ impl Service<http::Request<Body>> for Routes {
             return refuse(call, CallError::Unimplemented { description: "there is no such service".to_owned() });
         };
         let mut call = Call::begin(&self.calls, calls, arrived, request.headers());
+        // Probes would fill the traces.
+        if let Some(tracing) = self.tracing.as_ref().filter(|_| route.access != Access::Open) {
+            call.trace(tracing, request.headers());
+        }
         // Before anything is counted or read: who may not call takes no one's place.
         let caller = match self.gate.admit(route.access, request.headers()) {
             Ok(admitted) => admitted,

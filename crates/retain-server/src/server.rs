@@ -32,6 +32,7 @@ use crate::routes::{Admission, Routes};
 use crate::service::Prediction;
 use crate::text::chain;
 use crate::tls::{Tls, TlsError};
+use crate::traces::Tracing;
 use crate::undecoded::{Predict, PredictBatch, Undecoded};
 
 /// Streams that one connection may have open; more calls wait their turn at the client.
@@ -109,6 +110,9 @@ pub enum ServerError {
     /// Tokens cannot be checked.
     #[error("tokens cannot be checked")]
     Jwt(#[from] JwtError),
+    /// Traces cannot be sent.
+    #[error("traces cannot be sent")]
+    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
     /// Anybody on the network could call.
     #[error("`{address}` can be reached from elsewhere, and callers are asked for neither an API key, a token nor a certificate")]
     Unprotected {
@@ -175,7 +179,9 @@ impl Server {
         let stop = watch::Sender::new(false);
         let rooms = Rooms::new(&config);
         let calls = Arc::new(Calls::new(methods()));
-        let routes = routes(&config, &models, &stop, &rooms, gate, calls.clone())?;
+        let tracing = config.traces.as_ref().map(Tracing::new).transpose()?.map(Arc::new);
+        let door = Routes::new(Duration::from_secs(config.request_seconds), gate, calls.clone(), tracing.clone());
+        let routes = routes(door, &config, &models, &stop, &rooms, &calls)?;
         tracing::info!(address = %local_addr, models = %config.models.display(), tls = tls.is_some(), "listening");
         let _telling = metrics.map(|listener| {
             let registry = metrics::registry(calls, models.clone(), rooms.places(&config));
@@ -214,6 +220,9 @@ impl Server {
         tokio::select! {
             result = serving => result?,
             () = stopping => tracing::warn!(drain_seconds = config.drain_seconds, "stopped before all calls were done"),
+        }
+        if let Some(tracing) = tracing {
+            tracing.close().await;
         }
         tracing::info!("stopped");
         Ok(())
@@ -300,17 +309,17 @@ fn methods() -> impl Iterator<Item = String> {
 }
 
 fn routes(
+    door: Routes,
     config: &Arc<Config>,
     models: &Arc<Models>,
     stop: &watch::Sender<bool>,
     rooms: &Rooms,
-    gate: Arc<Gate>,
-    counts: Arc<Calls>,
+    counts: &Arc<Calls>,
 ) -> Result<Routes, ServerError> {
     let (calls, batches) = (rooms.calls.clone(), rooms.batches.clone());
     let streams = Admission::WhileOpen(rooms.streams.clone());
     let descriptions = Admission::UntilSent(rooms.descriptions.clone());
-    let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe(), &counts));
+    let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe(), counts));
     // Batches may be larger than single requests, and wait for a room of their own.
     let batch = Undecoded::<PredictBatch>::new(prediction.clone(), config.max_batch_bytes);
     let predict_one = Undecoded::<Predict>::new(prediction.clone(), config.max_message_bytes);
@@ -321,7 +330,7 @@ fn routes(
     let health = HealthServer::new(models.health().service()).max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let (predict, admin) = (Access::Scope(Scope::Predict), Access::Scope(Scope::Admin));
     let method = |service: &str, name: &str| format!("/{service}/{name}");
-    let routes = Routes::new(Duration::from_secs(config.request_seconds), gate, counts)
+    let routes = door
         .add_undecoded(
             method(prediction_server::SERVICE_NAME, "Predict"),
             predict,

@@ -15,4 +15,5 @@ mod predict; // Predict and Explain
 mod stream; // PredictStream
 mod support; // bundles made in code, and a server over them
 mod tls; // encrypted connections
+mod traces; // spans that go to a collector
 mod what_if; // WhatIf, and reasons in words
