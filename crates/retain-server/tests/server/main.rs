@@ -4,6 +4,7 @@
 
 mod api_keys; // who may call what
 mod batch; // PredictBatch
+mod deploy; // the files that bring a server into service
 mod errors; // every refusal, with its code and its field
 mod lifecycle; // health, reload, overload, shutdown
 mod models; // ModelService and reflection
