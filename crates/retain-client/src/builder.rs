@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -151,12 +152,11 @@ impl Builder {
     /// Makes the client without waiting: its first calls wait for a server.
     ///
     /// # Errors
-    /// [`Error::NoAddress`], [`Error::Address`] and [`Error::Setting`] name what cannot be.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime, which the watching of servers needs.
+    /// [`Error::NoAddress`], [`Error::Address`] and [`Error::Setting`] name what cannot be; [`Error::NoRuntime`] outside of a tokio
+    /// runtime, which the watching of servers needs.
     pub fn build(self) -> Result<Client, Error> {
         self.check()?;
+        let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let authorization = self.api_key.as_deref().map(authorization).transpose()?;
         let (changed, receiver) = watch::channel(());
         let server = |address: &String| {
@@ -167,7 +167,7 @@ impl Builder {
         let random = Random::new(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
         let watch = |server: &Arc<Server>| {
             let own = Random::new(random.number());
-            tokio::spawn(health::watch(server.clone(), self.health_service.clone(), self.connect_timeout, own)).abort_handle()
+            runtime.spawn(health::watch(server.clone(), self.health_service.clone(), self.connect_timeout, own)).abort_handle()
         };
         let watches = list.iter().map(watch).collect();
         let shared = Shared {
@@ -252,6 +252,11 @@ mod tests {
         assert!(refused(good().max_attempts(0)).contains("attempts"));
         assert!(refused(good().retry_share(f64::NAN)).contains("share"));
         assert!(refused(good().deadline(Duration::ZERO)).contains("deadline"));
+    }
+
+    #[test]
+    fn a_client_needs_a_runtime() {
+        assert!(matches!(Client::builder(["http://127.0.0.1:1"]).build(), Err(Error::NoRuntime)));
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub enum Error {
     /// A client of no server.
     #[error("a client needs the address of at least one server")]
     NoAddress,
+    /// A client made where nothing can run in the background.
+    #[error("a client has to be made within a tokio runtime")]
+    NoRuntime,
     /// An address that is none.
     #[error("`{address}` should be an address such as `http://127.0.0.1:50051`")]
     Address {

@@ -46,7 +46,8 @@
 //! # Which server is asked
 //!
 //! Of two servers drawn at random among those that say `SERVING` the one with fewer calls in flight, for another attempt one that was
-//! not asked yet. A call waits for a server that is ready until its deadline, unless [`Builder::fail_fast`].
+//! not asked yet. A call waits for a server that is ready until its deadline, unless [`Builder::fail_fast`]. Each server needs an
+//! address of its own: a name that stands for several is one server here, whichever of them the connection reaches.
 //!
 //! `builder` holds the settings, `servers` picks one, `health` watches them, `retry` decides, `call` brings these together.
 
