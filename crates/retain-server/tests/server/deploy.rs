@@ -14,12 +14,16 @@ fn parse(text: &str) -> Config {
     Config::parse(text, || Day::from_days(0.0)).unwrap()
 }
 
+fn joined<'t>(lines: impl Iterator<Item = &'t str>) -> String {
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// The lines below a key of the form `key: |`, without their indentation.
 fn block(yaml: &str, key: &str) -> String {
     let mut lines = yaml.lines().skip_while(|line| line.trim() != format!("{key}: |"));
     let indentation = lines.next().unwrap().find(key).unwrap() + 2;
     let inside = lines.take_while(|line| line.trim().is_empty() || line.chars().take(indentation).all(|letter| letter == ' '));
-    inside.map(|line| format!("{}\n", line.get(indentation..).unwrap_or_default())).collect()
+    joined(inside.map(|line| line.get(indentation..).unwrap_or_default()))
 }
 
 /// The number behind a word.
@@ -44,10 +48,7 @@ fn the_sample_settings_are_read() {
 fn what_the_sample_says_of_defaults_is_so() {
     let (limits, tls) = SAMPLE.split_once("# [tls]").unwrap();
     let is_setting = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
-    let uncommented = |text: &str| -> String {
-        let lines = text.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting);
-        lines.map(|line| format!("{line}\n")).collect()
-    };
+    let uncommented = |text: &str| joined(text.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting));
     let text = uncommented(limits);
     assert!(text.lines().count() >= 10, "{text}");
     let (sample, default) = (parse(&text), Config::new(Path::new("models"), || Day::from_days(0.0)));
@@ -60,8 +61,7 @@ fn the_settings_of_the_config_map_are_read() {
     let text = block(CONFIG_MAP, "server.toml");
     let config = parse(&text);
     assert_eq!((config.listen.port(), config.api_keys.len(), config.drain_seconds), (50_051, 1, 20));
-    let tls: String =
-        text.lines().skip_while(|line| *line != "# [tls]").map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+    let tls = joined(text.lines().skip_while(|line| *line != "# [tls]").map(|line| line.trim_start_matches("# ")));
     assert!(parse(&tls).tls.is_some());
 }
 
