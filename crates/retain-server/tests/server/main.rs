@@ -5,6 +5,7 @@
 mod api_keys; // who may call what
 mod batch; // PredictBatch
 mod customers; // the table of feature rows
+mod deploy; // the files that bring a server into service
 mod errors; // every refusal, with its code and its field
 mod jwt; // tokens in the place of keys, and limits of calls a second
 mod lifecycle; // health, reload, overload, shutdown

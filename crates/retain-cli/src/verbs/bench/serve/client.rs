@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use h2::client::{Builder, SendRequest};
 use prost::bytes::{Buf, Bytes, BytesMut};
 use tokio::net::TcpStream;
+use tonic::Status;
 use tonic::codegen::http::{HeaderMap, HeaderValue, Request, StatusCode, request};
 
 /// One answer in so many is looked at whole. A prime: rows come round at another number, so in time every row is looked at.
@@ -149,8 +150,9 @@ fn check_status(headers: &HeaderMap) -> Result<()> {
     match headers.get("grpc-status") {
         Some(status) if status == "0" => Ok(()),
         Some(status) => {
-            let message = headers.get("grpc-message").map(|message| String::from_utf8_lossy(message.as_bytes()));
-            bail!("a call failed with the gRPC code {}: {}", status.to_str().unwrap_or("?"), message.unwrap_or_default())
+            let code = status.to_str().unwrap_or("?");
+            let told = Status::from_header_map(headers);
+            bail!("a call failed with the gRPC code {code}: {}", told.as_ref().map_or("", Status::message))
         }
         None => bail!("an answer has no `grpc-status`"),
     }

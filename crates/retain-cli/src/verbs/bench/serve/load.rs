@@ -126,8 +126,14 @@ impl Target {
             (Instant::now(), counts.answered.load(Ordering::Relaxed), cpu)
         };
         let (start, before, cpu_before) = look();
-        tokio::time::sleep(length).await;
-        let (end, after, cpu_after) = look();
+        let (end, after, cpu_after) = loop {
+            tokio::time::sleep(length).await;
+            let seen = look();
+            // A batch may take longer than a short measurement.
+            if seen.1 > before {
+                break seen;
+            }
+        };
         let (seconds, n_answers) = ((end - start).as_secs_f64(), (after - before) as f64);
         let spent = |after: Duration, before: Duration| after.saturating_sub(before).as_secs_f64();
         let cpu = cpu_after.zip(cpu_before);
