@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{Float64Type, Int8Type, Int32Type, Schema};
 use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
+use arrow::ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use retain_proto::v1;
@@ -56,6 +56,25 @@ fn bits(batch: &RecordBatch, column: &str) -> Vec<Option<u64>> {
 
 fn refused(reason: &str, field: &str, status: &Status) {
     assert_refused(status, Code::InvalidArgument, &[(field, reason)]);
+}
+
+/// `tenure`, compressed with zstd: what `ipc.new_stream(…, options=ipc.IpcWriteOptions(compression="zstd"))` of pyarrow 26 writes of
+/// `{"tenure": [1, 2, 3] * 50}`.
+const COMPRESSED: &[u8] = include_bytes!("zstd.arrows");
+
+/// A stream whose second batch adds to the dictionary of the first.
+fn growing_dictionary() -> Vec<u8> {
+    let values = ["monthly", "one year"];
+    let batch = |n_values: usize| {
+        let texts = StringArray::from(values[..n_values].to_vec());
+        let column: DictionaryArray<Int8Type> = DictionaryArray::try_new(vec![0].into(), Arc::new(texts)).unwrap();
+        record_batch(vec![("contract", Arc::new(column))])
+    };
+    let options = IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta);
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch(1).schema(), options).unwrap();
+    writer.write(&batch(1)).unwrap();
+    writer.write(&batch(2)).unwrap();
+    writer.into_inner().unwrap()
 }
 
 fn usual_batch() -> RecordBatch {
@@ -247,6 +266,8 @@ async fn what_does_not_fit_is_refused_by_name() {
         (one("tenur", Arc::new(Int64Array::from(vec![1]))), "arrow_ipc[\"tenur\"]", "UNKNOWN_FEATURE"),
         (one("customer_id", Arc::new(Float64Array::from(vec![1.0]))), "arrow_ipc[\"customer_id\"]", "ARROW_TYPE"),
         (one("tenure", Arc::new(Int64Array::from(vec![1; 11]))), "arrow_ipc", "TOO_MANY"),
+        (COMPRESSED.to_vec(), "arrow_ipc", "UNSUPPORTED_ARROW"),
+        (growing_dictionary(), "arrow_ipc", "UNSUPPORTED_ARROW"),
         (b"ARROW1".to_vec(), "arrow_ipc", "MALFORMED_ARROW"),
         (stream(&[usual_batch()])[..300].to_vec(), "arrow_ipc", "MALFORMED_ARROW"),
     ] {
