@@ -61,7 +61,8 @@ impl Day {
             .ok_or_else(found)
     }
 
-    fn from_instant(seconds: i64, nanos: u32) -> Self {
+    /// Whole seconds since 1970-01-01 UTC, and the nanoseconds behind them: the same bits as the text of this moment gives.
+    pub fn from_instant(seconds: i64, nanos: u32) -> Self {
         Self((seconds as f64 + f64::from(nanos) * 1e-9) / SECONDS_PER_DAY)
     }
 }

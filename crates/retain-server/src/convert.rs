@@ -1,6 +1,7 @@
 //! Where wire and domain types meet: features become rows, answers become messages. `columns` does the same for whole batches,
 //! `describe` for what is told about models.
 
+mod arrow;
 mod columns;
 mod describe;
 mod features;
@@ -19,6 +20,7 @@ use crate::models::LiveModel;
 use crate::status::{Violation, Violations};
 use crate::text::printable;
 
+pub(crate) use arrow::{ArrowRequest, arrow_response, check_alone};
 pub(crate) use columns::{Columns, Place, StoredRows, score_batch};
 pub(crate) use describe::{live_model, model_description, model_summaries, reload_response};
 pub(crate) use features::Features;

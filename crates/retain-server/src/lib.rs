@@ -2,7 +2,7 @@
 //!
 //! [`Server::bind`] takes a [`Config`] and a place on the network, [`Server::serve`] answers until it is told to stop. Between
 //! them a request goes `routes` (`api_keys`, admission) → `service` or `model_service` (one call) → `convert` (wire to domain and back) →
-//! [`retain_score::Scorer`]; `PredictBatch` goes through `batch` and `weigh`, because it may be large, `PredictStream` through `stream`; `open_inference` and `tensors` say the same in the Open Inference Protocol; `models` holds the live set and swaps it, `status` is the only map from errors to gRPC codes.
+//! [`retain_score::Scorer`]; `PredictBatch` goes through `batch` and `weigh`, because it may be large, and `arrow_stream` where it is Arrow, `PredictStream` through `stream`; `open_inference` and `tensors` say the same in the Open Inference Protocol; `models` holds the live set and swaps it, `status` is the only map from errors to gRPC codes.
 //!
 //! The clock enters through [`Config::now`]; signals are the binary's, which may hand them over with
 //! [`ServerHandle::reload_on_hangup`].
@@ -11,6 +11,7 @@
 
 mod answers;
 mod api_keys;
+mod arrow_stream;
 mod call;
 mod config;
 mod convert;

@@ -16,9 +16,10 @@ use retain_proto::v1::prediction_service_server::{self as prediction_server, Pre
 use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::arrow_stream;
 use crate::call::Arrival;
 use crate::config::Config;
-use crate::convert::{self, Columns, Features, Given, Language, Place, Stored, Wanted};
+use crate::convert::{self, ArrowRequest, Columns, Features, Given, Language, Place, Stored, Wanted};
 use crate::customers::{Lookup, StoredRow};
 use crate::metrics::{Calls, MethodCalls, Stage, Stopwatch};
 use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
@@ -347,6 +348,9 @@ fn batch_response(
     mut request: v1::PredictBatchRequest,
     mut stopwatch: Stopwatch<'_>,
 ) -> Result<v1::PredictBatchResponse, CallError> {
+    if !request.arrow_ipc.is_empty() {
+        return arrow_batch_response(set, customers, config, request);
+    }
     let models = set.select(&request.models)?;
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
@@ -362,6 +366,27 @@ fn batch_response(
     response.stored_age_seconds = ages;
     stopwatch.finish(Stage::Convert);
     Ok(response)
+}
+
+fn arrow_batch_response(
+    set: &LiveSet,
+    customers: &Lookup,
+    config: &Config,
+    mut request: v1::PredictBatchRequest,
+) -> Result<v1::PredictBatchResponse, CallError> {
+    let models = set.select(&request.models)?;
+    convert::check_alone(&request)?;
+    let decoded = arrow_stream::decode(std::mem::take(&mut request.arrow_ipc), config)?;
+    let mut arrow = ArrowRequest::of(&decoded, &request.arrow_id_column, config)?;
+    let mut violations = Violations::default();
+    let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
+    let columns = Columns::of_arrow(&mut arrow, request.unknown_feature_policy, &models, &mut violations);
+    violations.check()?;
+    let asked_observed = request.observed_at.as_ref().and(observed);
+    let stored = customers.find_all(&arrow.customer_ids, asked_observed, &models)?;
+    let ages = stored.as_ref().map(|stored| stored.ages((config.now)())).unwrap_or_default();
+    let scored = convert::score_batch(&columns, stored.as_ref(), &models, observed);
+    convert::arrow_response(&arrow.customer_ids, &ages, scored)
 }
 
 /// The moment that a row's dates are counted to: what the request says, or else the row's own.

@@ -33,6 +33,8 @@ pub(crate) fn weigh_batch(message: &[u8]) -> Option<BatchWeight> {
                 weight.n_models += 1;
                 text_bytes(content)
             }
+            // Arrow is not unpacked in decoding.
+            6 => content.len(),
             _ => 0,
         };
         Some(())
@@ -128,10 +130,12 @@ mod tests {
             observed_at: Some(prost_types::Timestamp { seconds: 1, nanos: 1 }),
             models: vec![String::new()],
             unknown_feature_policy: 2,
+            arrow_ipc: vec![0; 300],
+            arrow_id_column: "id".into(),
         };
-        // Four empty texts at the top; three texts with 32 and 116 bytes on the heap; 24 bytes of numbers, 8 of positions, 3 booleans;
+        // The bytes of Arrow; four empty texts at the top; three texts with 32 and 116 bytes on the heap; 24 bytes of numbers, 8 of positions, 3 booleans;
         // numbers and booleans count with the key and the length before them.
-        let decoded_bytes = 4 * 24 + 4 * size_of::<v1::FeatureColumn>() + 3 * 24 + 32 + 116 + (2 + 24) + 8 + (2 + 3);
+        let decoded_bytes = 300 + 4 * 24 + 4 * size_of::<v1::FeatureColumn>() + 3 * 24 + 32 + 116 + (2 + 24) + 8 + (2 + 3);
         assert_eq!(weight(&message), BatchWeight { n_customer_ids: 3, n_columns: 4, n_models: 1, decoded_bytes });
     }
 

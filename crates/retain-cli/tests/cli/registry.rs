@@ -75,6 +75,24 @@ fn a_check_verifies_every_model_and_ends() {
     retain(&["serve", "--config", &config, "--check"]).expect(2).says("did you mean `drain_seconds`?");
 }
 
+#[test]
+fn a_check_reads_the_customer_table_too() {
+    let folder = Folder::new();
+    let models = folder.path("models");
+    retain(&["models", "publish", "--model", &trained().model, "--models", &models, "--promote"]).expect(0);
+    let check = |table: &str| {
+        let config = folder.file("server.toml", format!("listen = \"127.0.0.1:0\"\n[features]\npath = {table:?}\n"));
+        retain(&["serve", "--config", &config, "--models", &models, "--check", "--format", "json"])
+    };
+    let json = check(&trained().holdout).expect(0).json();
+    assert_eq!(
+        (json["customers"]["customers"].as_u64(), json["customers"]["bad_cells"].as_object().unwrap().len()),
+        (Some(1500), 0)
+    );
+    check(&folder.file("none.csv", "customer_id,tenure\n")).expect(5).says("no rows");
+    check(&folder.path("nothing.csv")).expect(5).says("nothing.csv");
+}
+
 #[cfg(unix)]
 #[test]
 fn serving_ends_with_0_when_asked_to_stop() {

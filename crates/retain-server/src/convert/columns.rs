@@ -7,7 +7,9 @@ use retain_proto::v1;
 use retain_proto::v1::feature_column::Values;
 use retain_score::Prediction;
 
+use super::arrow::{ArrowColumn, ArrowRequest};
 use super::{QUOTED_CHARS, age_seconds, band, check_names, model_version, rejects_unknown, value_reason, warning_code};
+use crate::arrow_stream::{FIELD, column_path};
 use crate::config::Config;
 use crate::customers::{StoredCells, StoredRow, unknown_customer};
 use crate::models::LiveModel;
@@ -22,6 +24,8 @@ const BLOCK_ROWS: usize = 256;
 pub(crate) enum Place {
     /// `columns` of a batch.
     Columns,
+    /// `arrow_ipc`, by their names.
+    Arrow,
     /// `inputs`, one tensor each.
     Inputs,
     /// One tensor of `inputs`, which has the columns row after row.
@@ -40,9 +44,15 @@ pub(crate) struct Columns {
 
 struct Column {
     name: String,
-    values: Option<Values>,
+    values: Option<Source>,
     /// One bit per row, 1 for missing; empty when none is marked.
     missing: Vec<u64>,
+}
+
+/// What the values of a column are.
+enum Source {
+    Wire(Values),
+    Arrow(ArrowColumn),
 }
 
 /// The rows that the server's table has of a batch's customers.
@@ -96,9 +106,26 @@ impl Columns {
             let names = columns.iter().enumerate().map(|(position, column)| (column.name.as_str(), position));
             check_names(names, models, |_, position| place.of(position, "name"), violations);
         }
-        check_duplicates(&columns, place, violations);
+        check_duplicates(&columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), place, violations);
         let check = |(position, column)| Column::check(position, column, n_rows, violations);
         Ok(Self { n_rows, place, list: columns.into_iter().enumerate().map(check).collect() })
+    }
+
+    /// Takes the columns of an Arrow stream; what is wrong with a name is noted as a violation.
+    pub(crate) fn of_arrow(
+        request: &mut ArrowRequest,
+        unknown_feature_policy: i32,
+        models: &[&Arc<LiveModel>],
+        violations: &mut Violations,
+    ) -> Self {
+        let (n_rows, place) = (request.customer_ids.len(), Place::Arrow);
+        let names: Vec<&str> = request.columns.iter().map(|(name, _)| name.as_str()).collect();
+        if rejects_unknown(unknown_feature_policy, violations) {
+            check_names(names.iter().copied().zip(0..), models, |name, _| column_path(name), violations);
+        }
+        check_duplicates(&names, place, violations);
+        let column = |(name, values)| Column { name, values: Some(Source::Arrow(values)), missing: Vec::new() };
+        Self { n_rows, place, list: std::mem::take(&mut request.columns).into_iter().map(column).collect() }
     }
 
     /// The features of a model that have a column with values, in the model's order; with stored rows also those without any column.
@@ -135,9 +162,9 @@ impl Columns {
         for Planned { feature_idx, position, notes } in plan {
             let feature = &features[*feature_idx];
             let (encoded, note) = match (*position, stored) {
-                (Some(position), _) => feature.encode(self.list[position].value(row_idx), observed).map_err(|error| {
-                    Violation::new(self.place.of_value(position, row_idx), value_reason(&error), &error.to_string())
-                })?,
+                (Some(position), _) => feature
+                    .encode(self.list[position].value(row_idx), observed)
+                    .map_err(|error| Violation::new(self.path(position, row_idx), value_reason(&error), &error.to_string()))?,
                 (None, stored) => {
                     let (value, observed) =
                         stored.map_or((FeatureValue::Missing, None), |stored| stored.value(row_idx, *feature_idx));
@@ -148,6 +175,12 @@ impl Columns {
             notes.add(note, row_idx);
         }
         Ok(())
+    }
+}
+
+impl Columns {
+    fn path(&self, position: usize, row: usize) -> String {
+        self.place.of_value(&self.list[position].name, position, row)
     }
 }
 
@@ -180,14 +213,14 @@ impl StoredFeatures<'_> {
     }
 }
 
-fn check_duplicates(columns: &[v1::FeatureColumn], place: Place, violations: &mut Violations) {
-    let mut order: Vec<usize> = (0..columns.len()).collect();
-    order.sort_by(|&a, &b| columns[a].name.cmp(&columns[b].name).then(a.cmp(&b)));
+fn check_duplicates(names: &[&str], place: Place, violations: &mut Violations) {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by(|&a, &b| names[a].cmp(names[b]).then(a.cmp(&b)));
     for pair in order.windows(2) {
         let (first, again) = (pair[0], pair[1]);
-        if columns[first].name == columns[again].name {
+        if names[first] == names[again] {
             violations.push(|| {
-                let name = printable(&columns[again].name, QUOTED_CHARS);
+                let name = printable(names[again], QUOTED_CHARS);
                 Violation::new(
                     place.of(again, "name"),
                     "DUPLICATE_COLUMN",
@@ -202,6 +235,7 @@ impl Place {
     fn column(self, position: usize) -> String {
         match self {
             Self::Columns => format!("columns[{position}]"),
+            Self::Arrow => format!("{FIELD}.columns[{position}]"),
             Self::Inputs => format!("inputs[{position}]"),
             Self::Matrix { .. } => "inputs[0]".to_owned(),
         }
@@ -211,8 +245,9 @@ impl Place {
         format!("{}.{what}", self.column(position))
     }
 
-    fn of_value(self, position: usize, row: usize) -> String {
+    fn of_value(self, name: &str, position: usize, row: usize) -> String {
         match self {
+            Self::Arrow => format!("{}[{row}]", column_path(name)),
             Self::Columns => self.of(position, &format!("values[{row}]")),
             Self::Inputs => self.of(position, &format!("contents[{row}]")),
             Self::Matrix { n_columns } => self.of(position, &format!("contents[{}]", row * n_columns + position)),
@@ -242,7 +277,7 @@ impl Column {
                     .push(|| Violation::new(format!("columns[{position}].missing[{entry}]"), "ROW_OUT_OF_RANGE", &description));
             }
         }
-        Self { name: column.name, values: column.values, missing }
+        Self { name: column.name, values: column.values.map(Source::Wire), missing }
     }
 
     fn value(&self, row: usize) -> FeatureValue<'_> {
@@ -251,9 +286,10 @@ impl Column {
         }
         match &self.values {
             None => FeatureValue::Missing,
-            Some(Values::Numbers(numbers)) => FeatureValue::Number(numbers.values[row]),
-            Some(Values::Texts(texts)) => FeatureValue::Text(&texts.values[row]),
-            Some(Values::Booleans(booleans)) => FeatureValue::Boolean(booleans.values[row]),
+            Some(Source::Arrow(column)) => column.value(row),
+            Some(Source::Wire(Values::Numbers(numbers))) => FeatureValue::Number(numbers.values[row]),
+            Some(Source::Wire(Values::Texts(texts))) => FeatureValue::Text(&texts.values[row]),
+            Some(Source::Wire(Values::Booleans(booleans))) => FeatureValue::Boolean(booleans.values[row]),
         }
     }
 }
@@ -303,7 +339,7 @@ impl From<ScoredBatch> for v1::PredictBatchResponse {
             Some(v1::RowError { row, field, reason: reason.to_owned(), description })
         };
         let row_errors = (0..).zip(errors).filter_map(row_error).collect();
-        Self { row_statuses, row_errors, predictions, stored_age_seconds: Vec::new() }
+        Self { row_statuses, row_errors, predictions, ..Self::default() }
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
 
 mod api_keys; // who may call what
+mod arrow; // PredictBatch as Arrow IPC
 mod batch; // PredictBatch
 mod customers; // the table of feature rows
 mod deploy; // the files that bring a server into service
