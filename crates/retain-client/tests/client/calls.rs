@@ -64,7 +64,7 @@ async fn a_stream_answers_in_order() {
 async fn the_key_is_shown_and_a_wrong_one_is_not_tried_again() {
     // The SHA-256 of `s3cret`.
     let sha256 = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0".to_owned();
-    let key = ApiKey { name: "test".to_owned(), sha256, scopes: vec![Scope::Predict] };
+    let key = ApiKey { name: "test".to_owned(), sha256, scopes: vec![Scope::Predict], requests_per_second: None };
     let server = start(|config| config.api_keys = vec![key]).await;
     let with = |key: &str| client([server.local_addr()]).api_key(key).connect();
     let good = with("s3cret").await.unwrap();

@@ -1,8 +1,9 @@
 //! Batches, column by column: checks the columns once, then scores block after block with the memory of one block.
 
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use retain_core::{Day, FeatureSpec, FeatureValue, ValueError, ValueNote};
+use retain_core::{ColumnKind, Day, FeatureSpec, FeatureValue, ValueError, ValueNote};
 use retain_proto::v1;
 use retain_proto::v1::feature_column::Values;
 use retain_score::Prediction;
@@ -62,6 +63,14 @@ pub(crate) struct StoredRows<'v> {
     pub(crate) rows: Vec<Option<StoredRow<'v>>>,
     /// The moment that all dates are counted to, where the request says it; each row's own otherwise.
     pub(crate) observed: Option<Day>,
+}
+
+/// Which rows are encoded, and by what.
+struct Encoding<'e> {
+    block: Range<usize>,
+    features: &'e [FeatureSpec],
+    stored: Option<&'e StoredFeatures<'e>>,
+    observed: Option<Day>,
 }
 
 /// A feature of a model that has a column or is taken from stored rows, and what was found there.
@@ -149,32 +158,49 @@ impl Columns {
         sources.into_iter().enumerate().filter_map(planned).collect()
     }
 
-    /// Encodes one row, and tells the first value that does not fit.
-    fn encode(
-        &self,
-        row_idx: usize,
-        features: &[FeatureSpec],
-        stored: Option<&StoredFeatures<'_>>,
-        observed: Option<Day>,
-        plan: &mut [Planned],
-        row: &mut [f64],
-    ) -> Result<(), Violation> {
+    /// Encodes the rows of a block, feature by feature, and tells of each row the first value that does not fit; `rows` has
+    /// them row after row, all missing.
+    fn encode(&self, encoding: &Encoding<'_>, plan: &mut [Planned], rows: &mut [f64], errors: &mut [Option<Violation>]) {
+        let Encoding { block, features, .. } = encoding;
         for Planned { feature_idx, position, notes } in plan {
             let feature = &features[*feature_idx];
-            let (encoded, note) = match (*position, stored) {
-                (Some(position), _) => feature
-                    .encode(self.list[position].value(row_idx), observed)
-                    .map_err(|error| Violation::new(self.path(position, row_idx), value_reason(&error), &error.to_string()))?,
-                (None, stored) => {
-                    let (value, observed) =
-                        stored.map_or((FeatureValue::Missing, None), |stored| stored.value(row_idx, *feature_idx));
-                    feature.encode(value, observed).map_err(|error| stored_violation(row_idx, feature, &error))?
+            let places = rows[*feature_idx..].iter_mut().step_by(features.len());
+            let usual = position.and_then(|position| self.list[position].usual_numbers(feature));
+            for ((row_idx, place), error) in block.clone().zip(places).zip(&mut *errors) {
+                if let Some((numbers, range)) = &usual
+                    && range.contains(&numbers[row_idx])
+                {
+                    *place = numbers[row_idx];
+                    continue;
                 }
-            };
-            row[*feature_idx] = encoded;
-            notes.add(note, row_idx);
+                match self.encode_value(encoding, row_idx, *feature_idx, *position) {
+                    Ok((encoded, note)) => {
+                        *place = encoded;
+                        notes.add(note, row_idx);
+                    }
+                    Err(found) => {
+                        error.get_or_insert(found);
+                    }
+                }
+            }
         }
-        Ok(())
+    }
+
+    fn encode_value(
+        &self,
+        Encoding { features, stored, observed, .. }: &Encoding<'_>,
+        row_idx: usize,
+        feature_idx: usize,
+        position: Option<usize>,
+    ) -> Result<(f64, ValueNote), Violation> {
+        let feature = &features[feature_idx];
+        if let Some(position) = position {
+            let wrong =
+                |error: ValueError| Violation::new(self.path(position, row_idx), value_reason(&error), &error.to_string());
+            return feature.encode(self.list[position].value(row_idx), *observed).map_err(wrong);
+        }
+        let (value, observed) = stored.map_or((FeatureValue::Missing, None), |stored| stored.value(row_idx, feature_idx));
+        feature.encode(value, observed).map_err(|error| stored_violation(row_idx, feature, &error))
     }
 }
 
@@ -280,6 +306,15 @@ impl Column {
         Self { name: column.name, values: column.values.map(Source::Wire), missing }
     }
 
+    /// The column's numbers, and those among them that are what they are encoded as, without a note: most, most often.
+    fn usual_numbers(&self, feature: &FeatureSpec) -> Option<(&[f64], RangeInclusive<f64>)> {
+        let Some(Source::Wire(Values::Numbers(numbers))) = &self.values else { return None };
+        let is_plain = feature.kind == ColumnKind::Number && !feature.missing.has_numbers() && self.missing.is_empty();
+        // No infinity, whatever the feature's own limits.
+        let range = feature.min.unwrap_or(f64::MIN).max(f64::MIN)..=feature.max.unwrap_or(f64::MAX).min(f64::MAX);
+        is_plain.then_some((&numbers.values, range))
+    }
+
     fn value(&self, row: usize) -> FeatureValue<'_> {
         if self.missing.get(row / 64).is_some_and(|bits| bits >> (row % 64) & 1 == 1) {
             return FeatureValue::Missing;
@@ -354,17 +389,15 @@ fn score_model(
     let mut plan = columns.plan(model, stored.is_some());
     let stored = stored.map(|stored| stored.read_by(model));
     let mut predictions = Vec::with_capacity(columns.n_rows);
-    let (mut rows, mut block) = (model.scorer.schema().rows(), Vec::new());
+    let (mut rows, mut block) = (Vec::new(), Vec::new());
     for (block_idx, errors) in errors.chunks_mut(BLOCK_ROWS).enumerate() {
+        let first = block_idx * BLOCK_ROWS;
         rows.clear();
-        for (offset, error) in errors.iter_mut().enumerate() {
-            let row_idx = block_idx * BLOCK_ROWS + offset;
-            if let Err(found) = columns.encode(row_idx, features, stored.as_ref(), observed, &mut plan, rows.push_missing()) {
-                error.get_or_insert(found);
-            }
-        }
-        model.scorer.predict_rows(rows.values(), &mut block);
-        let scored = (block_idx * BLOCK_ROWS..).zip(rows.in_order()).zip(&block).zip(&*errors);
+        rows.resize(errors.len() * features.len(), f64::NAN);
+        let encoding = Encoding { block: first..first + errors.len(), features, stored: stored.as_ref(), observed };
+        columns.encode(&encoding, &mut plan, &mut rows, errors);
+        model.scorer.predict_rows(&rows, &mut block);
+        let scored = (first..).zip(rows.chunks_exact(features.len())).zip(&block).zip(&*errors);
         let scored =
             scored.filter(|(_, error)| error.is_none()).map(|(((position, row), prediction), _)| (position, row, prediction));
         model.observed.rows(columns.n_rows, scored);

@@ -55,8 +55,8 @@ async fn a_trace_of_the_caller_goes_on_and_others_are_sampled() {
     soon("the stop", server.running.stop()).await.unwrap();
     let span = soon("the span", spans.recv()).await.unwrap();
     assert_eq!(span.name, "retain.v1.PredictionService/Predict");
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    assert_eq!((hex(&span.trace_id).as_str(), hex(&span.parent_span_id).as_str()), (&parent[3..35], &parent[36..52]));
+    assert_eq!(span.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes());
+    assert_eq!(span.parent_span_id, 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes());
     let keys: Vec<&str> = span.attributes.iter().map(|attribute| attribute.key.as_str()).collect();
     assert_eq!(keys, ["rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code", "request.id"]);
     assert!(spans.try_recv().is_err());
