@@ -18,6 +18,7 @@ mod model;
 mod predictor;
 mod registry;
 mod scorer;
+mod stamp;
 
 pub use bundle::{Bundle, BundleError, FILES, MANIFEST, sha256};
 pub use calibrate::{Calibrator, sigmoid, softplus};
@@ -34,3 +35,4 @@ pub use model::{
 pub use predictor::{Prediction, Predictor, SurvivalCurve};
 pub use registry::{Aliases, Published, Registry, RegistryError, VersionInfo};
 pub use scorer::Scorer;
+pub use stamp::BundleStamp;

@@ -18,6 +18,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of published models. Default `models`, in the working directory.
     pub models: PathBuf,
+    /// Seconds between two looks at the folder of models; what has changed is taken up. 0: only a reload looks. Default 5.
+    pub models_check_seconds: u64,
     /// Largest request in bytes of all calls but `PredictBatch`, and of each message of a stream. Default 1 MiB, 10,000 features of a hundred bytes each; as many as are in flight
     /// may be half read.
     pub max_message_bytes: usize,
@@ -91,9 +93,10 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "listen",
     "models",
+    "models_check_seconds",
     "max_message_bytes",
     "max_batch_bytes",
     "max_batch_rows",
@@ -115,6 +118,7 @@ const KEYS: [&str; 16] = [
 struct File {
     listen: Option<String>,
     models: Option<PathBuf>,
+    models_check_seconds: Option<u64>,
     max_message_bytes: Option<u64>,
     max_batch_bytes: Option<u64>,
     max_batch_rows: Option<u64>,
@@ -138,6 +142,7 @@ impl Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
             models: models.to_owned(),
+            models_check_seconds: 5,
             max_message_bytes: 1 << 20,
             max_batch_bytes: 16 << 20,
             max_batch_rows: 10_000,
@@ -176,6 +181,9 @@ impl Config {
             self.listen = listen.parse().map_err(|_| ConfigError::Value { key: "listen", expected, found: listen })?;
         }
         self.models = file.models.unwrap_or(self.models);
+        if let Some(seconds) = file.models_check_seconds {
+            self.models_check_seconds = duration("models_check_seconds", seconds, 0)?;
+        }
         for (place, key, given) in [
             (&mut self.max_message_bytes, "max_message_bytes", file.max_message_bytes),
             (&mut self.max_batch_bytes, "max_batch_bytes", file.max_batch_bytes),
@@ -242,13 +250,14 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let all = "listen = \"0.0.0.0:1\"\nmodels = \"m\"\nmax_message_bytes = 2\nmax_batch_bytes = 3\nmax_batch_rows = 4\n\
-                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nmax_streams = 10\nrequest_seconds = 8\ndrain_seconds = 0\nreflection = false";
+                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nmax_streams = 10\nrequest_seconds = 8\ndrain_seconds = 0\nreflection = false\nmodels_check_seconds = 0";
         let config = parse(all).unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.models.as_path()), ("0.0.0.0:1", Path::new("m")));
         assert_eq!((config.max_message_bytes, config.max_batch_bytes, config.max_batch_rows), (2, 3, 4));
         assert_eq!((config.max_features, config.max_in_flight, config.max_batches_in_flight), (5, 6, 7));
         assert_eq!((config.max_connections, config.max_streams), (9, 10));
         assert_eq!((config.request_seconds, config.drain_seconds, config.reflection), (8, 0, false));
+        assert_eq!(config.models_check_seconds, 0);
     }
 
     #[test]
@@ -284,6 +293,7 @@ mod tests {
             "max_in_flight = -1",
             "max_message_bytes = 9999999999999",
             "drain_seconds = 1000000",
+            "models_check_seconds = -1",
             "request_seconds = 0",
             "reflection = \"yes\"",
             "allow_unprotected = 1",

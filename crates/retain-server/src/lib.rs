@@ -14,6 +14,7 @@ mod api_keys;
 mod batch;
 mod config;
 mod convert;
+mod counts;
 mod health;
 mod incoming;
 mod model_service;
@@ -31,6 +32,7 @@ mod weigh;
 
 pub use api_keys::{ApiKey, Scope};
 pub use config::{Config, ConfigError};
+pub use counts::Counts;
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
 pub use server::{RunningServer, Server, ServerError, ServerHandle};
 pub use tls::{TlsError, TlsFiles};

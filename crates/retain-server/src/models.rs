@@ -1,28 +1,39 @@
 //! The live set: which versions answer, under which aliases, and how it is read and swapped. `versions` does so for one model.
 //!
 //! Live are the versions that an alias points at; a version without an alias is published, but not served. A set is read, verified
-//! and warmed up off the I/O threads and then swapped in whole, so that a call sees one set from beginning to end.
+//! and warmed up off the I/O threads and then swapped in whole, so that a call sees one set from beginning to end. A set that was
+//! swapped out is freed by the server, not by the last call that used it.
+//!
+//! A reload (`Reload`, a hang-up signal) reads every byte again and finds what is damaged; a model whose bytes are the same is not
+//! built again. `watching` reads what a `look` finds changed.
 
+mod look;
 mod versions;
+mod watching;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use retain_core::{ModelAddress, ModelName, VersionSelector, nearest};
 use retain_score::{Registry, RegistryError};
 use tokio::sync::{Mutex, watch};
 
+use crate::counts::{Count, Counts};
 use crate::health::Health;
 use crate::status::{CallError, Violation, check_count};
 use crate::text::chain;
 
+use look::{Look, Looks, look};
+use versions::OpenError;
 pub(crate) use versions::{LiveModel, LiveVersions};
-use versions::{OpenError, aliases_file};
 
 /// Most models that one request may name.
 pub(crate) const MAX_ADDRESSES: usize = 100;
+/// How often it is asked whether the last call has left a set that was swapped out.
+const RETIRED_LOOK: Duration = Duration::from_millis(100);
 
 /// All models, as of one reading of the registry.
 #[derive(Debug, Default)]
@@ -30,6 +41,27 @@ pub(crate) struct LiveSet {
     pub(crate) by_name: BTreeMap<ModelName, LiveVersions>,
     /// The champion of every model that has one, by name.
     champions: Vec<Arc<LiveModel>>,
+    /// What the directory looked like before it was read.
+    looks: Looks,
+}
+
+/// How much is read of what an alias points at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// What has been touched since the last reading.
+    Changed,
+    /// That, and what was refused then.
+    Refused,
+    /// Every byte.
+    All,
+}
+
+/// One reading of the registry.
+struct Reading<'r> {
+    registry: &'r Registry,
+    depth: Depth,
+    /// A version that was verified a moment ago.
+    fresh: Option<Arc<LiveModel>>,
 }
 
 /// A version, or a whole model, that was refused.
@@ -110,6 +142,8 @@ pub(crate) struct Models {
     registry: Registry,
     live: ArcSwap<LiveSet>,
     health: Health,
+    swaps: Count,
+    refusals: Count,
     reading: Mutex<()>,
     loaded: watch::Sender<bool>,
 }
@@ -118,7 +152,8 @@ impl Models {
     /// Nothing is live until the first [`Models::reload`].
     pub(crate) fn new(registry: Registry, health: Health) -> Self {
         let live = ArcSwap::from_pointee(LiveSet::default());
-        Self { registry, live, health, reading: Mutex::new(()), loaded: watch::Sender::new(false) }
+        let (swaps, refusals) = (Count::default(), Count::default());
+        Self { registry, live, health, swaps, refusals, reading: Mutex::new(()), loaded: watch::Sender::new(false) }
     }
 
     /// The set as it is now.
@@ -128,6 +163,11 @@ impl Models {
 
     pub(crate) fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// What happened so far.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { model_swaps: self.swaps.get(), model_refusals: self.refusals.get() }
     }
 
     /// Waits until the registry has been read once.
@@ -173,52 +213,75 @@ impl Models {
             registry.check_alias(&name, &alias)?;
             registry.resolve(&ModelAddress { name: name.clone(), selector: VersionSelector::Version(version) })?;
             let refused = |source| SetAliasError::Version { name: name.clone(), version, source };
-            LiveModel::open(&registry, &name, version).map_err(refused)?;
-            Ok::<_, SetAliasError>(registry.set_alias(&name, &alias, version)?)
+            let model = LiveModel::open(&registry, &name, version).map_err(refused)?;
+            registry.set_alias(&name, &alias, version)?;
+            Ok::<_, SetAliasError>(Arc::new(model))
         });
-        set.await.unwrap_or(Err(SetAliasError::BrokeOff))?;
-        Ok(self.read_registry().await?)
+        let fresh = set.await.unwrap_or(Err(SetAliasError::BrokeOff))?;
+        let read = self.read_registry(Depth::Changed, Some(fresh)).await;
+        Ok(read.inspect_err(|error| self.fail(error))?)
     }
 
     async fn reload_once(&self) -> Result<Arc<LiveSet>, ReloadError> {
         let _reading = self.reading.lock().await;
-        self.read_registry().await
+        self.read_registry(Depth::All, None).await.inspect_err(|error| self.fail(error))
     }
 
-    /// Reads the registry and swaps the set; the caller holds the lock.
-    async fn read_registry(&self) -> Result<Arc<LiveSet>, ReloadError> {
+    fn fail(&self, error: &ReloadError) {
+        tracing::error!(reason = chain(error), "models stay as they were");
+        self.refusals.add(1);
+    }
+
+    /// Reads the registry and swaps the set; the caller holds the lock, and logs what goes wrong.
+    async fn read_registry(&self, depth: Depth, fresh: Option<Arc<LiveModel>>) -> Result<Arc<LiveSet>, ReloadError> {
         let (registry, before) = (self.registry.clone(), self.live.load_full());
         // Reading and verifying files would hold up the calls on the I/O threads.
-        let read = tokio::task::spawn_blocking(move || LiveSet::read(&registry, &before));
+        let read = tokio::task::spawn_blocking(move || LiveSet::read(&Reading { registry: &registry, depth, fresh }, &before));
         let result = read.await.unwrap_or(Err(ReloadError::BrokeOff));
-        match &result {
-            Ok(set) => {
-                set.log(&self.live());
-                self.live.store(set.clone());
-            }
-            Err(error) => tracing::error!(reason = chain(error), "models stay as they were"),
+        if let Ok(set) = &result {
+            self.swap(set, depth);
         }
         self.health.set_predicting(!self.live().champions.is_empty()).await;
         self.loaded.send_replace(true);
         result
     }
+
+    fn swap(&self, set: &Arc<LiveSet>, depth: Depth) {
+        let before = self.live.swap(set.clone());
+        self.refusals.add(set.log(&before, depth));
+        if !set.answers_as(&before) {
+            self.swaps.add(1);
+        }
+        tokio::spawn(async move {
+            // Otherwise the last call that uses the set would free it, and its caller would wait for that.
+            while Arc::strong_count(&before) > 1 {
+                tokio::time::sleep(RETIRED_LOOK).await;
+            }
+            tokio::task::spawn_blocking(move || drop(before)).await
+        });
+    }
 }
 
 impl LiveSet {
-    /// Reads and verifies everything that an alias points at; what is refused stays as it was `before`.
-    fn read(registry: &Registry, before: &Self) -> Result<Arc<Self>, ReloadError> {
-        let names = names(registry)?;
-        if names.is_empty() && !before.by_name.is_empty() {
-            return Err(ReloadError::Empty { root: registry.root().to_owned() });
+    /// Reads and verifies what an alias points at; what is refused stays as it was `before`.
+    fn read(reading: &Reading<'_>, before: &Self) -> Result<Arc<Self>, ReloadError> {
+        let looks = look(reading.registry)?;
+        if looks.is_empty() && !before.by_name.is_empty() {
+            return Err(ReloadError::Empty { root: reading.registry.root().to_owned() });
         }
-        let none = LiveVersions::default();
-        let read = |name: ModelName| {
-            let versions = LiveVersions::read(registry, &name, before.by_name.get(&name).unwrap_or(&none));
-            (name, versions)
+        let (none, unseen) = (LiveVersions::default(), Look::default());
+        let read = |(name, look): (&ModelName, &Look)| {
+            let (versions, seen) = (before.by_name.get(name).unwrap_or(&none), before.looks.get(name).unwrap_or(&unseen));
+            (name.clone(), reading.versions(name, look, versions, seen))
         };
-        let by_name: BTreeMap<_, _> = names.into_iter().map(read).collect();
+        let mut by_name: BTreeMap<_, _> = looks.iter().map(read).collect();
+        if reading.depth != Depth::All {
+            // A folder that is gone may be on its way, or its disk may be: only those who ask for a reload say that they mean it.
+            let gone = before.by_name.iter().filter(|(name, _)| !looks.contains_key(*name));
+            by_name.extend(gone.map(|(name, versions)| (name.clone(), versions.gone(name))));
+        }
         let champions = by_name.values().filter_map(|versions| versions.by_alias("champion").cloned()).collect();
-        Ok(Arc::new(Self { by_name, champions }))
+        Ok(Arc::new(Self { by_name, champions, looks }))
     }
 
     /// The models that a request names, each version once, in the order asked for; all champions when it names none.
@@ -299,34 +362,35 @@ impl LiveSet {
         })
     }
 
-    /// What changed `before` this reading matters most where nothing failed: a model that stopped to answer.
-    fn log(&self, before: &Self) {
-        let report = self.report();
-        for model in &report.live {
+    /// Whether the same versions answer to the same aliases.
+    fn answers_as(&self, other: &Self) -> bool {
+        let answers = |set: &Self| set.by_name.values().map(LiveVersions::n_answers).sum::<usize>();
+        let same = |(name, model): (&ModelName, &LiveVersions)| {
+            model.n_answers() == 0 || other.by_name.get(name).is_some_and(|other| model.answers_as(other))
+        };
+        answers(self) == answers(other) && self.by_name.iter().all(same)
+    }
+
+    /// Tells what this reading has changed, and returns how many refusals are new. A reload tells every refusal: somebody has asked.
+    fn log(&self, before: &Self, depth: Depth) -> u64 {
+        let (now, earlier) = (self.report(), before.report());
+        for model in now.live.iter().filter(|model| !earlier.live.contains(model)) {
             let aliases = model.aliases.join(",");
             tracing::info!(model.name = model.name, model.version = model.version, aliases, "model is live");
         }
-        for refusal in &report.refused {
+        let mut n_refused = 0;
+        for refusal in now.refused.iter().filter(|refusal| depth == Depth::All || !earlier.refused.contains(refusal)) {
             tracing::error!(model.name = refusal.name, model.version = refusal.version, reason = refusal.reason, "model refused");
+            n_refused += 1;
         }
         for name in before.champions.iter().map(|model| &model.scorer.manifest().name) {
             if self.by_name.get(name).is_none_or(|versions| versions.by_alias("champion").is_none()) {
                 tracing::warn!(model.name = name.as_str(), "model has no champion any more");
             }
         }
-        if report.live.is_empty() {
+        if now.live.is_empty() {
             tracing::warn!("no model is live");
         }
+        n_refused
     }
-}
-
-/// The models that have a version, and those that should have: a folder with aliases whose bundles have lost their manifests.
-fn names(registry: &Registry) -> Result<BTreeSet<ModelName>, RegistryError> {
-    let mut names: BTreeSet<ModelName> = registry.names()?.into_iter().collect();
-    // The registry has just read this folder; if it is gone now, there is nothing to add.
-    for entry in std::fs::read_dir(registry.root()).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_str().and_then(|name| ModelName::new(name).ok());
-        names.extend(name.filter(|name| aliases_file(registry, name).is_file()));
-    }
-    Ok(names)
 }

@@ -18,6 +18,7 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use crate::api_keys::{Access, Scope, check_keys};
 use crate::batch::BatchCalls;
 use crate::config::{Config, ConfigError};
+use crate::counts::Counts;
 use crate::health::Health;
 use crate::incoming;
 use crate::model_service::ModelDirectory;
@@ -161,6 +162,8 @@ impl Server {
         let _watching = tls.map(|tls| Watching(tokio::spawn(tls.watch()).abort_handle()));
         let serving = transport().serve_with_incoming_shutdown(routes, connections, stopped());
         let loading = models.clone();
+        let watch = Duration::from_secs(config.models_check_seconds);
+        let _watching_models = (!watch.is_zero()).then(|| Watching(tokio::spawn(models.clone().watch(watch)).abort_handle()));
         // A failure is logged where it happens; here there is nobody to tell.
         tokio::spawn(async move { loading.reload().await.map(drop) });
         let stopping = async {
@@ -270,6 +273,11 @@ impl ServerHandle {
     /// What answers now and what was refused when the registry was last read.
     pub fn report(&self) -> LoadReport {
         self.models.live().report()
+    }
+
+    /// What happened since the server began.
+    pub fn counts(&self) -> Counts {
+        self.models.counts()
     }
 
     /// Reads the registry again and swaps in what passes its checks; waits while another reload runs.

@@ -82,6 +82,8 @@ impl TestServer {
 pub(crate) fn config(models: &Path) -> Config {
     let mut config = Config::new(models, || Day::from_days(TODAY));
     config.listen = "127.0.0.1:0".parse().unwrap();
+    // Tests say when the models are read again.
+    config.models_check_seconds = 0;
     config
 }
 
