@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::api_keys::Scope;
 use crate::api_keys::{ApiKey, check_keys};
 use crate::tls::TlsFiles;
+use crate::traffic::Traffic;
 
 /// The settings of one server. Start from [`Config::new`] or [`Config::parse`].
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Config {
     pub models: PathBuf,
     /// Seconds between two looks at the folder of models; what has changed is taken up. 0: only a reload looks. Default 5.
     pub models_check_seconds: u64,
+    /// Which customers the challengers answer.
+    pub traffic: Traffic,
     /// Largest request in bytes of all calls but `PredictBatch`, and of each message of a stream. Default 1 MiB, 10,000 features of a hundred bytes each; as many as are in flight
     /// may be half read.
     pub max_message_bytes: usize,
@@ -93,10 +96,11 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "listen",
     "models",
     "models_check_seconds",
+    "traffic",
     "max_message_bytes",
     "max_batch_bytes",
     "max_batch_rows",
@@ -119,6 +123,8 @@ struct File {
     listen: Option<String>,
     models: Option<PathBuf>,
     models_check_seconds: Option<u64>,
+    #[serde(default)]
+    traffic: Traffic,
     max_message_bytes: Option<u64>,
     max_batch_bytes: Option<u64>,
     max_batch_rows: Option<u64>,
@@ -143,6 +149,7 @@ impl Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
             models: models.to_owned(),
             models_check_seconds: 5,
+            traffic: Traffic::default(),
             max_message_bytes: 1 << 20,
             max_batch_bytes: 16 << 20,
             max_batch_rows: 10_000,
@@ -184,6 +191,8 @@ impl Config {
         if let Some(seconds) = file.models_check_seconds {
             self.models_check_seconds = duration("models_check_seconds", seconds, 0)?;
         }
+        file.traffic.check()?;
+        self.traffic = file.traffic;
         for (place, key, given) in [
             (&mut self.max_message_bytes, "max_message_bytes", file.max_message_bytes),
             (&mut self.max_batch_bytes, "max_batch_bytes", file.max_batch_bytes),
@@ -261,6 +270,14 @@ mod tests {
     }
 
     #[test]
+    fn shares_are_read_for_all_models_and_for_one() {
+        let config = parse("[traffic]\nchallenger_share = 0.1\nchallenger_shares = { telco = 0.25 }").unwrap();
+        let share = |name: &str| config.traffic.share(&retain_core::ModelName::new(name).unwrap());
+        assert_eq!((share("telco"), share("gym")), (0.25, 0.1));
+        assert_eq!(parse("").unwrap().traffic, Traffic::default());
+    }
+
+    #[test]
     fn api_keys_are_read_with_their_scopes() {
         let hash = retain_score::sha256(b"s3cret");
         let text = format!(
@@ -294,6 +311,11 @@ mod tests {
             "max_message_bytes = 9999999999999",
             "drain_seconds = 1000000",
             "models_check_seconds = -1",
+            "[traffic]\nchallenger_share = 1.1",
+            "[traffic]\nchallenger_share = nan",
+            "[traffic]\nchallanger_share = 0.1",
+            "[traffic]\nchallenger_shares = { telco = -0.1 }",
+            "[traffic]\nchallenger_shares = { \"../telco\" = 0.1 }",
             "request_seconds = 0",
             "reflection = \"yes\"",
             "allow_unprotected = 1",

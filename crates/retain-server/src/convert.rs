@@ -13,7 +13,7 @@ use retain_core::{Day, FeatureSpec, FeatureValue, TaskKind, ValueError, ValueNot
 use retain_proto::v1;
 use retain_score::{Band, Manifest, Prediction, SurvivalCurve};
 
-use crate::models::LiveModel;
+use crate::models::{Alias, Asked, LiveModel};
 use crate::status::{Violation, Violations};
 use crate::text::printable;
 
@@ -73,20 +73,20 @@ pub(crate) fn rejects_unknown(policy: i32, violations: &mut Violations) -> bool 
 }
 
 /// Notes every name that no model knows, with the nearest known one.
-pub(crate) fn check_names<'n, M: AsRef<LiveModel>>(
+pub(crate) fn check_names<'n>(
     names: impl Iterator<Item = (&'n str, usize)>,
-    models: &[M],
+    models: &[Asked<'_>],
     field: impl Fn(&str, usize) -> String,
     violations: &mut Violations,
 ) {
     let mut n_hints = 0;
     for (name, position) in names {
-        if models.iter().any(|model| model.as_ref().scorer.schema().feature_idx(name).is_some()) {
+        if models.iter().any(|asked| asked.knows(name)) {
             continue;
         }
         violations.push(|| {
             n_hints += 1;
-            let known = models.iter().flat_map(|model| &model.as_ref().scorer.schema().features);
+            let known = models.iter().flat_map(|asked| &asked.model.scorer.schema().features);
             let near = (n_hints <= MAX_HINTS).then(|| nearest(name, known.map(|feature| feature.name.as_str()))).flatten();
             let hint = near.map(|near| format!("; did you mean `{}`?", printable(near, QUOTED_CHARS))).unwrap_or_default();
             let name_shown = printable(name, QUOTED_CHARS);
@@ -213,6 +213,15 @@ pub(crate) fn model_version(manifest: &Manifest) -> v1::ModelVersion {
     }
 }
 
+fn alias(alias: Option<Alias>) -> v1::ModelAlias {
+    match alias {
+        None => v1::ModelAlias::Unspecified,
+        Some(Alias::Champion) => v1::ModelAlias::Champion,
+        Some(Alias::Challenger) => v1::ModelAlias::Challenger,
+        Some(Alias::Shadow) => v1::ModelAlias::Shadow,
+    }
+}
+
 fn band(band: Band) -> v1::Band {
     match band {
         Band::Low => v1::Band::Low,
@@ -246,7 +255,8 @@ impl Wanted {
 }
 
 /// Scores one encoded customer.
-pub(crate) fn predict(model: &LiveModel, row: EncodedRow, wanted: Wanted) -> v1::Prediction {
+pub(crate) fn predict(asked: &Asked<'_>, row: EncodedRow, wanted: Wanted) -> v1::Prediction {
+    let model = asked.model;
     let Wanted { top_k_reasons, language, elapsed_days, with_curve } = wanted;
     let prediction = model.scorer.predict_after(&row.values, elapsed_days);
     let curve = if with_curve { model.scorer.survival(&row.values, elapsed_days) } else { None };
@@ -271,6 +281,7 @@ pub(crate) fn predict(model: &LiveModel, row: EncodedRow, wanted: Wanted) -> v1:
         high: limits.map(|(_, high)| high),
         decline_probability: decline,
         curve: curve.map(|curve| survival_curve(model, &curve)),
+        alias: alias(asked.alias).into(),
     }
 }
 
@@ -287,7 +298,8 @@ fn survival_curve(model: &LiveModel, curve: &SurvivalCurve) -> v1::SurvivalCurve
 }
 
 /// Explains one encoded customer in full.
-pub(crate) fn explain(model: &LiveModel, row: EncodedRow, customer_id: String, language: Language) -> v1::ExplainResponse {
+pub(crate) fn explain(asked: &Asked<'_>, row: EncodedRow, customer_id: String, language: Language) -> v1::ExplainResponse {
+    let model = asked.model;
     let prediction = model.scorer.predict(&row.values);
     let explanation = model.scorer.explain(&row.values);
     let order = explanation.top(explanation.contributions.len());
@@ -304,5 +316,6 @@ pub(crate) fn explain(model: &LiveModel, row: EncodedRow, customer_id: String, l
             .map(|feature_idx| reason(model, &row.values, &explanation, feature_idx, language))
             .collect(),
         warnings: row.warnings,
+        alias: alias(asked.alias).into(),
     }
 }

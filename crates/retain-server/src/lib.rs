@@ -28,6 +28,7 @@ mod stream;
 mod tensors;
 mod text;
 mod tls;
+mod traffic;
 mod weigh;
 
 pub use api_keys::{ApiKey, Scope};
@@ -36,3 +37,4 @@ pub use counts::Counts;
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
 pub use server::{RunningServer, Server, ServerError, ServerHandle};
 pub use tls::{TlsError, TlsFiles};
+pub use traffic::Traffic;

@@ -33,7 +33,7 @@ impl ModelService for ModelDirectory {
 
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
         let set = self.models.live();
-        let model = set.select_one(&request.get_ref().model)?;
+        let model = set.select_one(&request.get_ref().model, "")?.model;
         Ok(Response::new(convert::model_description(&set, model)))
     }
 

@@ -7,6 +7,7 @@
 //! A reload (`Reload`, a hang-up signal) reads every byte again and finds what is damaged; a model whose bytes are the same is not
 //! built again. `watching` reads what a `look` finds changed.
 
+mod asked;
 mod look;
 mod versions;
 mod watching;
@@ -17,15 +18,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use retain_core::{ModelAddress, ModelName, VersionSelector, nearest};
+use retain_core::{ModelAddress, ModelName, VersionSelector};
 use retain_score::{Registry, RegistryError};
 use tokio::sync::{Mutex, watch};
 
 use crate::counts::{Count, Counts};
 use crate::health::Health;
-use crate::status::{CallError, Violation, check_count};
 use crate::text::chain;
+use crate::traffic::Traffic;
 
+pub(crate) use asked::{Alias, Asked};
 use look::{Look, Looks, look};
 use versions::OpenError;
 pub(crate) use versions::{LiveModel, LiveVersions};
@@ -39,8 +41,6 @@ const RETIRED_LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(crate) struct LiveSet {
     pub(crate) by_name: BTreeMap<ModelName, LiveVersions>,
-    /// The champion of every model that has one, by name.
-    champions: Vec<Arc<LiveModel>>,
     /// What the directory looked like before it was read.
     looks: Looks,
 }
@@ -59,6 +59,7 @@ enum Depth {
 /// One reading of the registry.
 struct Reading<'r> {
     registry: &'r Registry,
+    traffic: &'r Traffic,
     depth: Depth,
     /// A version that was verified a moment ago.
     fresh: Option<Arc<LiveModel>>,
@@ -140,6 +141,7 @@ pub(crate) enum SetAliasError {
 #[derive(Debug)]
 pub(crate) struct Models {
     registry: Registry,
+    traffic: Traffic,
     live: ArcSwap<LiveSet>,
     health: Health,
     swaps: Count,
@@ -150,10 +152,10 @@ pub(crate) struct Models {
 
 impl Models {
     /// Nothing is live until the first [`Models::reload`].
-    pub(crate) fn new(registry: Registry, health: Health) -> Self {
+    pub(crate) fn new(registry: Registry, traffic: Traffic, health: Health) -> Self {
         let live = ArcSwap::from_pointee(LiveSet::default());
         let (swaps, refusals) = (Count::default(), Count::default());
-        Self { registry, live, health, swaps, refusals, reading: Mutex::new(()), loaded: watch::Sender::new(false) }
+        Self { registry, traffic, live, health, swaps, refusals, reading: Mutex::new(()), loaded: watch::Sender::new(false) }
     }
 
     /// The set as it is now.
@@ -234,14 +236,16 @@ impl Models {
 
     /// Reads the registry and swaps the set; the caller holds the lock, and logs what goes wrong.
     async fn read_registry(&self, depth: Depth, fresh: Option<Arc<LiveModel>>) -> Result<Arc<LiveSet>, ReloadError> {
-        let (registry, before) = (self.registry.clone(), self.live.load_full());
+        let (registry, traffic, before) = (self.registry.clone(), self.traffic.clone(), self.live.load_full());
         // Reading and verifying files would hold up the calls on the I/O threads.
-        let read = tokio::task::spawn_blocking(move || LiveSet::read(&Reading { registry: &registry, depth, fresh }, &before));
+        let read = tokio::task::spawn_blocking(move || {
+            LiveSet::read(&Reading { registry: &registry, traffic: &traffic, depth, fresh }, &before)
+        });
         let result = read.await.unwrap_or(Err(ReloadError::BrokeOff));
         if let Ok(set) = &result {
             self.swap(set, depth);
         }
-        self.health.set_predicting(!self.live().champions.is_empty()).await;
+        self.health.set_predicting(self.live().with_champion().next().is_some()).await;
         self.loaded.send_replace(true);
         result
     }
@@ -280,40 +284,10 @@ impl LiveSet {
             let gone = before.by_name.iter().filter(|(name, _)| !looks.contains_key(*name));
             by_name.extend(gone.map(|(name, versions)| (name.clone(), versions.gone(name))));
         }
-        let champions = by_name.values().filter_map(|versions| versions.by_alias("champion").cloned()).collect();
-        Ok(Arc::new(Self { by_name, champions, looks }))
-    }
-
-    /// The models that a request names, each version once, in the order asked for; all champions when it names none.
-    pub(crate) fn select(&self, addresses: &[String]) -> Result<Vec<&Arc<LiveModel>>, CallError> {
-        self.require_any()?;
-        if addresses.is_empty() {
-            return self.require_champion().map(|champions| champions.iter().collect());
+        for (name, versions) in &mut by_name {
+            versions.share = reading.traffic.share(name);
         }
-        check_count("models", addresses.len(), MAX_ADDRESSES)?;
-        let mut selected: Vec<&Arc<LiveModel>> = Vec::with_capacity(addresses.len());
-        for (position, address) in addresses.iter().enumerate() {
-            let model = self.find(address, || format!("models[{position}]"))?;
-            if !selected.iter().any(|known| Arc::ptr_eq(known, model)) {
-                selected.push(model);
-            }
-        }
-        Ok(selected)
-    }
-
-    /// The one model that a request names; the only champion when it names none.
-    pub(crate) fn select_one(&self, address: &str) -> Result<&Arc<LiveModel>, CallError> {
-        self.require_any()?;
-        if !address.is_empty() {
-            return self.find(address, || "model".to_owned());
-        }
-        match self.require_champion()? {
-            [only] => Ok(only),
-            several => {
-                let description = format!("should name a model, for {} have a champion", several.len());
-                Err(Violation::new("model", "MODEL_REQUIRED", &description).into())
-            }
-        }
+        Ok(Arc::new(Self { by_name, looks }))
     }
 
     /// What is live and what was refused.
@@ -326,40 +300,9 @@ impl LiveSet {
         LoadReport { live: live.collect(), refused: refused.collect() }
     }
 
-    fn require_any(&self) -> Result<(), CallError> {
-        if self.by_name.values().all(|model| model.versions.is_empty()) {
-            return Err(CallError::NotLoaded { description: "no model is loaded".to_owned() });
-        }
-        Ok(())
-    }
-
-    fn require_champion(&self) -> Result<&[Arc<LiveModel>], CallError> {
-        if self.champions.is_empty() {
-            return Err(CallError::NotLoaded { description: "no model has a champion".to_owned() });
-        }
-        Ok(&self.champions)
-    }
-
-    fn find(&self, address: &str, field: impl Fn() -> String) -> Result<&Arc<LiveModel>, CallError> {
-        let address: ModelAddress = address.parse().map_err(|error: retain_core::AddressError| {
-            CallError::from(Violation::new(field(), "INVALID_MODEL_ADDRESS", &error.to_string()))
-        })?;
-        let unknown = |reason, description: String| {
-            CallError::UnknownModel(Violation::new(field(), reason, &format!("names {description}")))
-        };
-        let Some(model) = self.by_name.get(&address.name) else {
-            let near = nearest(address.name.as_str(), self.by_name.keys().map(ModelName::as_str));
-            let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-            return Err(unknown("MODEL_NOT_FOUND", format!("`{}`, which is not a model here{hint}", address.name)));
-        };
-        let found = match &address.selector {
-            VersionSelector::Alias(alias) => model.by_alias(alias),
-            VersionSelector::Version(version) => model.versions.get(version),
-        };
-        found.ok_or_else(|| match model.why_not(&address) {
-            Ok(description) => unknown("VERSION_NOT_FOUND", description),
-            Err(refused) => refused,
-        })
+    /// The models that have a champion.
+    fn with_champion(&self) -> impl Iterator<Item = &ModelName> {
+        self.by_name.iter().filter(|(_, versions)| versions.by_alias("champion").is_some()).map(|(name, _)| name)
     }
 
     /// Whether the same versions answer to the same aliases.
@@ -383,10 +326,8 @@ impl LiveSet {
             tracing::error!(model.name = refusal.name, model.version = refusal.version, reason = refusal.reason, "model refused");
             n_refused += 1;
         }
-        for name in before.champions.iter().map(|model| &model.scorer.manifest().name) {
-            if self.by_name.get(name).is_none_or(|versions| versions.by_alias("champion").is_none()) {
-                tracing::warn!(model.name = name.as_str(), "model has no champion any more");
-            }
+        for name in before.with_champion().filter(|name| !self.with_champion().any(|with| with == *name)) {
+            tracing::warn!(model.name = name.as_str(), "model has no champion any more");
         }
         if now.live.is_empty() {
             tracing::warn!("no model is live");

@@ -59,7 +59,7 @@ impl GrpcInferenceService for OpenInference {
 
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Result<Response<ModelReadyResponse>, Status> {
         let ModelReadyRequest { name, version } = request.into_inner();
-        let ready = self.prediction.models().live().select_one(&address(&name, &version)).is_ok();
+        let ready = self.prediction.models().live().select_one(&address(&name, &version), "").is_ok();
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
@@ -71,7 +71,7 @@ impl GrpcInferenceService for OpenInference {
     async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Result<Response<ModelMetadataResponse>, Status> {
         let ModelMetadataRequest { name, version } = request.into_inner();
         let set = self.prediction.models().live();
-        let model = set.select_one(&address(&name, &version))?;
+        let model = set.select_one(&address(&name, &version), "")?.model;
         Ok(Response::new(metadata(&set, model)))
     }
 
@@ -125,7 +125,9 @@ fn metadata(set: &LiveSet, model: &LiveModel) -> ModelMetadataResponse {
 }
 
 fn infer(set: &LiveSet, config: &Config, mut request: ModelInferRequest) -> Result<ModelInferResponse, CallError> {
-    let model = set.select_one(&address(&request.model_name, &request.model_version))?;
+    // The protocol knows no customers: without a version it is the champion that answers.
+    let asked = set.select_one(&address(&request.model_name, &request.model_version), "")?;
+    let model = asked.model;
     let is_raw = !request.raw_input_contents.is_empty();
     let requested = std::mem::take(&mut request.outputs);
     let id = std::mem::take(&mut request.id);
@@ -133,11 +135,11 @@ fn infer(set: &LiveSet, config: &Config, mut request: ModelInferRequest) -> Resu
     let mut batch =
         v1::PredictBatchRequest { customer_ids: vec![String::new(); n_rows], columns, ..v1::PredictBatchRequest::default() };
     let mut violations = Violations::default();
-    let observed = observed(config, None, &[model], &mut violations);
-    let columns = Columns::take(&mut batch, &[model], place, config, &mut violations)?;
+    let observed = observed(config, None, &[asked], &mut violations);
+    let columns = Columns::take(&mut batch, &[asked], place, config, &mut violations)?;
     let wanted = wanted_outputs(&requested, model, &mut violations);
     violations.check()?;
-    let scored = score_batch(&columns, &[model], observed);
+    let scored = score_batch(&columns, &[asked], observed);
     let mut refused = Violations::default();
     scored.errors.into_iter().flatten().for_each(|error| refused.push(|| error));
     refused.check()?;

@@ -122,7 +122,7 @@ impl Server {
         let bind = |source| ServerError::Bind { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(bind)?;
         let local_addr = listener.local_addr().map_err(bind)?;
-        let models = Arc::new(Models::new(Registry::new(&config.models), Health::new().await));
+        let models = Arc::new(Models::new(Registry::new(&config.models), config.traffic.clone(), Health::new().await));
         Ok(Self { listener, local_addr, config: Arc::new(config), models, tls })
     }
 

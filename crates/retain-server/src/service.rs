@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::Config;
 use crate::convert::{self, Columns, Features, Given, Language, Place, Wanted};
-use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
+use crate::models::{Asked, LiveSet, MAX_ADDRESSES, Models};
 use crate::status::{CallError, Violation, Violations, check_count, malformed};
 use crate::stream::{StreamAnswers, answer_stream};
 use crate::weigh::weigh_batch;
@@ -88,28 +88,28 @@ impl Prediction {
     /// Answers one request.
     pub(crate) fn answer(&self, request: v1::PredictRequest) -> Result<v1::PredictResponse, CallError> {
         let set = self.models.live();
-        let models = set.select(&request.models)?;
+        let models = set.select_for(&request.models, &request.customer_id)?;
         let mut violations = Violations::default();
         let observed = observed(&self.config, request.observed_at.as_ref(), &models, &mut violations);
         let wanted = Wanted::of(&request, &mut violations);
         check_features(&request.features, request.unknown_feature_policy, &models, &self.config, &mut violations)?;
         let given = Given::new(&request.features);
-        let rows: Vec<_> = models.iter().map(|model| convert::encode(&given, model, observed, &mut violations)).collect();
+        let rows: Vec<_> = models.iter().map(|asked| convert::encode(&given, asked.model, observed, &mut violations)).collect();
         violations.check()?;
-        let answers = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, wanted));
+        let answers = models.iter().zip(rows).map(|(asked, row)| convert::predict(asked, row, wanted));
         Ok(v1::PredictResponse { predictions: answers.collect(), customer_id: request.customer_id })
     }
 
     fn explanation(&self, request: v1::ExplainRequest) -> Result<v1::ExplainResponse, CallError> {
         let set = self.models.live();
-        let model = set.select_one(&request.model)?;
+        let asked = set.select_one(&request.model, &request.customer_id)?;
         let mut violations = Violations::default();
-        let observed = observed(&self.config, request.observed_at.as_ref(), &[model], &mut violations);
+        let observed = observed(&self.config, request.observed_at.as_ref(), &[asked], &mut violations);
         let language = Language::of(request.language, &mut violations);
-        check_features(&request.features, request.unknown_feature_policy, &[model], &self.config, &mut violations)?;
-        let row = convert::encode(&Given::new(&request.features), model, observed, &mut violations);
+        check_features(&request.features, request.unknown_feature_policy, &[asked], &self.config, &mut violations)?;
+        let row = convert::encode(&Given::new(&request.features), asked.model, observed, &mut violations);
         violations.check()?;
-        Ok(convert::explain(model, row, request.customer_id, language))
+        Ok(convert::explain(&asked, row, request.customer_id, language))
     }
 
     /// Answers a batch that is still encoded; it is weighed and decoded where and when it is worked on.
@@ -148,7 +148,7 @@ impl Prediction {
 fn check_features(
     features: &Features,
     policy: i32,
-    models: &[&Arc<LiveModel>],
+    models: &[Asked<'_>],
     config: &Config,
     violations: &mut Violations,
 ) -> Result<(), CallError> {
@@ -164,10 +164,10 @@ fn check_features(
 pub(crate) fn observed(
     config: &Config,
     given: Option<&Timestamp>,
-    models: &[&Arc<LiveModel>],
+    models: &[Asked<'_>],
     violations: &mut Violations,
 ) -> Option<Day> {
-    let now = || models.iter().any(|model| model.has_dates).then(|| (config.now)());
+    let now = || models.iter().any(Asked::has_dates).then(|| (config.now)());
     if given.is_some() { convert::observed_at(given, violations).or_else(now) } else { now() }
 }
 
@@ -190,7 +190,7 @@ fn decode_batch(message: Bytes, config: &Config) -> Result<v1::PredictBatchReque
 }
 
 fn what_if_response(set: &LiveSet, config: &Config, request: v1::WhatIfRequest) -> Result<v1::WhatIfResponse, CallError> {
-    let models = set.select(&request.models)?;
+    let models = set.select_for(&request.models, &request.customer_id)?;
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let language = Language::of(request.language, &mut violations);
@@ -200,10 +200,10 @@ fn what_if_response(set: &LiveSet, config: &Config, request: v1::WhatIfRequest) 
         let names = changes.flat_map(|(position, change)| change.features.keys().map(move |name| (name.as_str(), position)));
         convert::check_names(names, &models, |name, position| convert::changed_path(position, name), &mut violations);
     }
-    let rows = models.iter().map(|model| convert::encode_changes(&request, model, observed, &mut violations));
+    let rows = models.iter().map(|asked| convert::encode_changes(&request, asked.model, observed, &mut violations));
     let rows: Vec<_> = rows.collect();
     violations.check()?;
-    let comparisons = models.iter().zip(rows).map(|(model, (before, after))| convert::compare(model, before, after));
+    let comparisons = models.iter().zip(rows).map(|(asked, (before, after))| convert::compare(asked, before, after));
     let (comparisons, note) = (comparisons.collect(), language.association_note().to_owned());
     Ok(v1::WhatIfResponse { customer_id: request.customer_id, comparisons, note })
 }

@@ -7,9 +7,9 @@ use retain_proto::v1;
 use retain_proto::v1::feature_column::Values;
 use retain_score::Prediction;
 
-use super::{QUOTED_CHARS, band, check_names, model_version, rejects_unknown, value_reason, warning_code};
+use super::{QUOTED_CHARS, alias, band, check_names, model_version, rejects_unknown, value_reason, warning_code};
 use crate::config::Config;
-use crate::models::LiveModel;
+use crate::models::{Asked, LiveModel};
 use crate::status::{CallError, Violation, Violations, check_count};
 use crate::text::printable;
 
@@ -32,7 +32,8 @@ pub(crate) enum Place {
 
 /// The columns of a request, checked: each has a name that stands once and as many values as there are rows.
 pub(crate) struct Columns {
-    n_rows: usize,
+    /// Whom each row is about.
+    customer_ids: Vec<String>,
     place: Place,
     list: Vec<Column>,
 }
@@ -67,7 +68,7 @@ impl Columns {
     /// [`CallError::Invalid`] when there are more rows or columns than the server takes.
     pub(crate) fn take(
         request: &mut v1::PredictBatchRequest,
-        models: &[&Arc<LiveModel>],
+        models: &[Asked<'_>],
         place: Place,
         config: &Config,
         violations: &mut Violations,
@@ -81,7 +82,8 @@ impl Columns {
         }
         check_duplicates(&columns, place, violations);
         let check = |(position, column)| Column::check(position, column, n_rows, violations);
-        Ok(Self { n_rows, place, list: columns.into_iter().enumerate().map(check).collect() })
+        let list = columns.into_iter().enumerate().map(check).collect();
+        Ok(Self { customer_ids: std::mem::take(&mut request.customer_ids), place, list })
     }
 
     /// The features of a model that have a column, in the model's order.
@@ -214,13 +216,45 @@ pub(crate) struct ScoredBatch {
     pub(crate) predictions: Vec<v1::BatchPrediction>,
 }
 
-/// Scores every row by every model. A row that one model cannot read is refused for all, and told once.
-pub(crate) fn score_batch(columns: &Columns, models: &[&Arc<LiveModel>], observed: Option<Day>) -> ScoredBatch {
-    let mut errors: Vec<Option<Violation>> = vec![None; columns.n_rows];
-    let scored: Vec<_> = models.iter().map(|model| score_model(columns, model, observed, &mut errors)).collect();
+/// What one version says of some of the rows.
+struct Scored<'m> {
+    model: &'m LiveModel,
+    /// The rows, rising.
+    rows: Vec<u32>,
+    /// One for each of the rows.
+    predictions: Vec<Prediction>,
+    plan: Vec<Planned>,
+}
+
+/// Scores every row by every model, by the version that answers its customer. A row that one model cannot read is refused for all, and
+/// told once.
+pub(crate) fn score_batch(columns: &Columns, models: &[Asked<'_>], observed: Option<Day>) -> ScoredBatch {
+    let mut errors: Vec<Option<Violation>> = vec![None; columns.customer_ids.len()];
+    let scored: Vec<_> = models.iter().map(|asked| score_asked(columns, asked, observed, &mut errors)).collect();
     let answers = models.iter().zip(scored);
-    let predictions = answers.map(|(model, (predictions, plan))| batch_prediction(model, &predictions, plan, &errors)).collect();
+    let predictions = answers.map(|(asked, parts)| batch_prediction(asked, parts, &errors)).collect();
     ScoredBatch { errors, predictions }
+}
+
+/// One part for the champion, or whatever version was named, and one for the challenger where it has rows.
+fn score_asked<'m>(
+    columns: &Columns,
+    asked: &Asked<'m>,
+    observed: Option<Day>,
+    errors: &mut [Option<Violation>],
+) -> Vec<Scored<'m>> {
+    let rows = (0_u32..).zip(&columns.customer_ids);
+    let (challenged, rows): (Vec<_>, Vec<_>) = rows.partition(|(_, customer_id)| asked.is_challenged(customer_id));
+    let mut parts = Vec::new();
+    for (model, rows) in [(Some(asked.model), rows), (asked.challenger, challenged)] {
+        if let Some(model) = model
+            && !(rows.is_empty() && asked.challenger.is_some())
+        {
+            let rows = rows.into_iter().map(|(row, _)| row).collect();
+            parts.push(score_model(columns, model, rows, observed, errors));
+        }
+    }
+    parts
 }
 
 impl From<ScoredBatch> for v1::PredictBatchResponse {
@@ -235,86 +269,92 @@ impl From<ScoredBatch> for v1::PredictBatchResponse {
     }
 }
 
-fn score_model(
+fn score_model<'m>(
     columns: &Columns,
-    model: &LiveModel,
+    model: &'m LiveModel,
+    rows: Vec<u32>,
     observed: Option<Day>,
     errors: &mut [Option<Violation>],
-) -> (Vec<Prediction>, Vec<Planned>) {
+) -> Scored<'m> {
     let features = &model.scorer.schema().features;
-    let mut plan = columns.plan(model);
-    let mut predictions = Vec::with_capacity(columns.n_rows);
-    let (mut rows, mut block) = (model.scorer.schema().rows(), Vec::new());
-    for (block_idx, errors) in errors.chunks_mut(BLOCK_ROWS).enumerate() {
-        rows.clear();
-        for (offset, error) in errors.iter_mut().enumerate() {
-            let row_idx = block_idx * BLOCK_ROWS + offset;
-            if let Err(found) = columns.encode(row_idx, features, observed, &mut plan, rows.push_missing()) {
-                error.get_or_insert(found);
+    let mut scored = Scored { model, plan: columns.plan(model), predictions: Vec::with_capacity(rows.len()), rows };
+    let (mut encoded, mut block) = (model.scorer.schema().rows(), Vec::new());
+    for rows in scored.rows.chunks(BLOCK_ROWS) {
+        encoded.clear();
+        for &row in rows {
+            if let Err(found) = columns.encode(row as usize, features, observed, &mut scored.plan, encoded.push_missing()) {
+                errors[row as usize].get_or_insert(found);
             }
         }
-        model.scorer.predict_rows(rows.values(), &mut block);
-        predictions.append(&mut block);
+        model.scorer.predict_rows(encoded.values(), &mut block);
+        scored.predictions.append(&mut block);
     }
-    (predictions, plan)
+    scored
 }
 
-fn batch_prediction(
-    model: &LiveModel,
-    predictions: &[Prediction],
-    plan: Vec<Planned>,
-    errors: &[Option<Violation>],
-) -> v1::BatchPrediction {
+fn batch_prediction(asked: &Asked<'_>, parts: Vec<Scored<'_>>, errors: &[Option<Violation>]) -> v1::BatchPrediction {
+    let (n_rows, is_whole) = (errors.len(), asked.challenger.is_none());
     let mut answer = v1::BatchPrediction {
-        model: Some(model_version(model.scorer.manifest())),
-        probabilities: Vec::with_capacity(predictions.len()),
-        bands: Vec::with_capacity(predictions.len()),
-        margins: Vec::with_capacity(predictions.len()),
-        warnings: batch_warnings(&model.scorer.schema().features, plan, errors),
-        expected_values: Vec::new(),
+        model: Some(model_version(asked.model.scorer.manifest())),
+        alias: alias(asked.alias).into(),
+        probabilities: vec![f64::NAN; n_rows],
+        bands: vec![v1::Band::Unspecified.into(); n_rows],
+        margins: vec![f64::NAN; n_rows],
+        ..v1::BatchPrediction::default()
     };
-    for (prediction, error) in predictions.iter().zip(errors) {
-        let (probability, margin, of) = match error {
-            None => (prediction.probability, prediction.margin, band(model.scorer.band(prediction))),
-            Some(_) => (f64::NAN, f64::NAN, v1::Band::Unspecified),
-        };
-        answer.probabilities.push(probability);
-        answer.margins.push(margin);
-        answer.bands.push(of.into());
-        if let Some(expected_value) = prediction.expected_value {
-            answer.expected_values.push(if error.is_some() { f64::NAN } else { expected_value });
+    for part in parts {
+        for (&row, prediction) in part.rows.iter().zip(&part.predictions) {
+            let row = row as usize;
+            if prediction.expected_value.is_some() && answer.expected_values.is_empty() {
+                answer.expected_values = vec![f64::NAN; n_rows];
+            }
+            if errors[row].is_none() {
+                answer.probabilities[row] = prediction.probability;
+                answer.margins[row] = prediction.margin;
+                answer.bands[row] = band(part.model.scorer.band(prediction)).into();
+                prediction.expected_value.into_iter().for_each(|value| answer.expected_values[row] = value);
+            }
+        }
+        let is_challenger = !std::ptr::eq(part.model, Arc::as_ptr(asked.model));
+        answer.warnings.extend(batch_warnings(&part, errors, is_whole));
+        if is_challenger {
+            answer.challenger = Some(model_version(part.model.scorer.manifest()));
+            answer.challenger_rows = part.rows;
         }
     }
     answer
 }
 
-fn batch_warnings(features: &[FeatureSpec], plan: Vec<Planned>, errors: &[Option<Violation>]) -> Vec<v1::BatchWarning> {
-    let n_scored = errors.iter().filter(|error| error.is_none()).count();
+/// What is unusual in the rows of one version; `is_whole` where those are all rows.
+fn batch_warnings(part: &Scored<'_>, errors: &[Option<Violation>], is_whole: bool) -> Vec<v1::BatchWarning> {
+    let is_scored = |row: &u32| errors[*row as usize].is_none();
+    let n_scored = part.rows.iter().copied().filter(is_scored).count();
     let mut warnings = Vec::new();
     if n_scored == 0 {
         return warnings;
     }
-    let mut plan = plan.into_iter().peekable();
-    for (feature_idx, feature) in features.iter().enumerate() {
-        let mut warn = |note, rows| {
+    let mut plan = part.plan.iter().peekable();
+    for (feature_idx, feature) in part.model.scorer.schema().features.iter().enumerate() {
+        let planned = plan.next_if(|planned| planned.feature_idx == feature_idx);
+        let notes = match planned {
+            // No column: missing in every row.
+            None => [(ValueNote::Missing, part.rows.as_slice()), (ValueNote::Unseen, &[]), (ValueNote::OutOfRange, &[])],
+            Some(Planned { notes, .. }) => [
+                (ValueNote::Missing, notes.missing.as_slice()),
+                (ValueNote::Unseen, &notes.unseen),
+                (ValueNote::OutOfRange, &notes.out_of_range),
+            ],
+        };
+        for (note, rows) in notes {
+            let mut rows: Vec<u32> = rows.iter().copied().filter(is_scored).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            if is_whole && rows.len() == n_scored {
+                rows.clear();
+            }
             let warning = |code: v1::WarningCode| v1::BatchWarning { code: code.into(), feature: feature.name.clone(), rows };
             warnings.extend(warning_code(note).map(warning));
-        };
-        let Some(Planned { notes, .. }) = plan.next_if(|planned| planned.feature_idx == feature_idx) else {
-            // No column: missing in every row.
-            warn(ValueNote::Missing, Vec::new());
-            continue;
-        };
-        for (note, mut rows) in
-            [(ValueNote::Missing, notes.missing), (ValueNote::Unseen, notes.unseen), (ValueNote::OutOfRange, notes.out_of_range)]
-        {
-            rows.retain(|&row| errors[row as usize].is_none());
-            if rows.len() == n_scored {
-                rows.clear();
-                warn(note, rows);
-            } else if !rows.is_empty() {
-                warn(note, rows);
-            }
         }
     }
     warnings

@@ -35,6 +35,8 @@ pub(crate) struct LiveVersions {
     wanted: Aliases,
     /// All versions in the registry, rising.
     pub(crate) published: Vec<u32>,
+    /// Share of the customers that the challenger answers, where there is one.
+    pub(super) share: f64,
     /// What was refused when the registry was read.
     pub(crate) refused: Vec<Refusal>,
 }

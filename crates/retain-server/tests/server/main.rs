@@ -12,5 +12,6 @@ mod predict; // Predict and Explain
 mod stream; // PredictStream
 mod support; // bundles made in code, and a server over them
 mod tls; // encrypted connections
+mod traffic; // champion and challenger
 mod watching; // the models directory, as it changes under a running server
 mod what_if; // WhatIf, and reasons in words
