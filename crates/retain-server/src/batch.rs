@@ -56,7 +56,8 @@ impl UnaryService<Bytes> for BatchMethod {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let prediction = self.0.clone();
-        Box::pin(async move { Ok(Response::new(prediction.answer_undecoded_batch(request.into_inner()).await?)) })
+        let request_id = prediction.request_id(request.metadata());
+        Box::pin(async move { Ok(Response::new(prediction.answer_undecoded_batch(request.into_inner(), request_id).await?)) })
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 #[cfg(doc)]
 use crate::api_keys::Scope;
 use crate::api_keys::{ApiKey, check_keys};
+use crate::prediction_log::PredictionLogSettings;
 use crate::tls::TlsFiles;
 use crate::traffic::Traffic;
 
@@ -19,10 +20,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of published models. Default `models`, in the working directory.
     pub models: PathBuf,
-    /// Seconds between two looks at the folder of models; what has changed is taken up. 0: only a reload looks. Default 5.
+    /// Seconds between two looks at the models; what has changed is taken up. 0: only a reload looks. Default 5.
     pub models_check_seconds: u64,
     /// Which customers the challengers answer.
     pub traffic: Traffic,
+    /// Where predictions are logged, with customers' identifiers and values; without it they are not.
+    pub prediction_log: Option<PredictionLogSettings>,
     /// Largest request in bytes of all calls but `PredictBatch`, and of each message of a stream. Default 1 MiB, 10,000 features of a hundred bytes each; as many as are in flight
     /// may be half read.
     pub max_message_bytes: usize,
@@ -96,11 +99,12 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "listen",
     "models",
     "models_check_seconds",
     "traffic",
+    "prediction_log",
     "max_message_bytes",
     "max_batch_bytes",
     "max_batch_rows",
@@ -125,6 +129,7 @@ struct File {
     models_check_seconds: Option<u64>,
     #[serde(default)]
     traffic: Traffic,
+    prediction_log: Option<PredictionLogSettings>,
     max_message_bytes: Option<u64>,
     max_batch_bytes: Option<u64>,
     max_batch_rows: Option<u64>,
@@ -150,6 +155,7 @@ impl Config {
             models: models.to_owned(),
             models_check_seconds: 5,
             traffic: Traffic::default(),
+            prediction_log: None,
             max_message_bytes: 1 << 20,
             max_batch_bytes: 16 << 20,
             max_batch_rows: 10_000,
@@ -193,6 +199,8 @@ impl Config {
         }
         file.traffic.check()?;
         self.traffic = file.traffic;
+        file.prediction_log.as_ref().map_or(Ok(()), PredictionLogSettings::check)?;
+        self.prediction_log = file.prediction_log;
         for (place, key, given) in [
             (&mut self.max_message_bytes, "max_message_bytes", file.max_message_bytes),
             (&mut self.max_batch_bytes, "max_batch_bytes", file.max_batch_bytes),
@@ -312,6 +320,10 @@ mod tests {
             "drain_seconds = 1000000",
             "models_check_seconds = -1",
             "[traffic]\nchallenger_share = 1.1",
+            "[prediction_log]",
+            "[prediction_log]\nfolder = \"log\"\nrotate_rows = 0",
+            "[prediction_log]\nfolder = \"log\"\nrotate_seconds = 0",
+            "[prediction_log]\nfolder = \"log\"\nmax_bytes = 1",
             "[traffic]\nchallenger_share = nan",
             "[traffic]\nchallanger_share = 0.1",
             "[traffic]\nchallenger_shares = { telco = -0.1 }",

@@ -17,7 +17,7 @@ use crate::models::{Alias, Asked, LiveModel};
 use crate::status::{Violation, Violations};
 use crate::text::printable;
 
-pub(crate) use columns::{Columns, Place, score_batch};
+pub(crate) use columns::{Columns, Place, ScoredBatch, score_alone, score_batch};
 pub(crate) use describe::{live_model, model_description, model_summaries, reload_response};
 pub(crate) use reasons::{Language, reason};
 pub(crate) use what_if::{check_changes, compare, encode_changes};
@@ -254,8 +254,8 @@ impl Wanted {
     }
 }
 
-/// Scores one encoded customer.
-pub(crate) fn predict(asked: &Asked<'_>, row: EncodedRow, wanted: Wanted) -> v1::Prediction {
+/// Scores one encoded customer, whose warnings are told; the answer, and what the scorer said.
+pub(crate) fn predict(asked: &Asked<'_>, row: &mut EncodedRow, wanted: Wanted) -> (v1::Prediction, Prediction) {
     let model = asked.model;
     let Wanted { top_k_reasons, language, elapsed_days, with_curve } = wanted;
     let prediction = model.scorer.predict_after(&row.values, elapsed_days);
@@ -268,21 +268,22 @@ pub(crate) fn predict(asked: &Asked<'_>, row: EncodedRow, wanted: Wanted) -> v1:
         let told = |feature_idx| reason(model, &row.values, explanation, feature_idx, language);
         top.into_iter().filter(adds_something).map(told).collect()
     });
-    v1::Prediction {
+    let answer = v1::Prediction {
         model: Some(model_version(model.scorer.manifest())),
         probability,
         band: band(model.scorer.band(&prediction)).into(),
         margin,
         base_margin: explanation.as_ref().map(|explanation| explanation.base_margin),
         reasons: reasons.unwrap_or_default(),
-        warnings: row.warnings,
+        warnings: std::mem::take(&mut row.warnings),
         expected_value,
         low: limits.map(|(low, _)| low),
         high: limits.map(|(_, high)| high),
         decline_probability: decline,
         curve: curve.map(|curve| survival_curve(model, &curve)),
         alias: alias(asked.alias).into(),
-    }
+    };
+    (answer, prediction)
 }
 
 fn survival_curve(model: &LiveModel, curve: &SurvivalCurve) -> v1::SurvivalCurve {

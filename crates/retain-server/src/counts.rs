@@ -10,6 +10,12 @@ pub struct Counts {
     pub model_swaps: u64,
     /// How often a version, a model's aliases or the whole models directory was refused.
     pub model_refusals: u64,
+    /// Rows of the prediction log that lie in complete files.
+    pub logged_rows: u64,
+    /// Rows that were not logged: the writer was behind, or the disk refused them.
+    pub log_rows_dropped: u64,
+    /// Rows that no shadow scored: it was behind, or could not read a value.
+    pub shadow_rows_dropped: u64,
 }
 
 /// A number that grows, from any thread.

@@ -2,7 +2,7 @@
 //!
 //! [`Server::bind`] takes a [`Config`] and a place on the network, [`Server::serve`] answers until it is told to stop. Between
 //! them a request goes `routes` (`api_keys`, admission) → `service` or `model_service` (one call) → `convert` (wire to domain and back) →
-//! [`retain_score::Scorer`]; `PredictBatch` goes through `batch` and `weigh`, because it may be large, `PredictStream` through `stream`; `open_inference` and `tensors` say the same in the Open Inference Protocol; `models` holds the live set and swaps it, `status` is the only map from errors to gRPC codes.
+//! [`retain_score::Scorer`]; `PredictBatch` goes through `batch` and `weigh`, because it may be large, `PredictStream` through `stream`; `open_inference` and `tensors` say the same in the Open Inference Protocol; `models` holds the live set and swaps it, `traffic` divides customers between champion and challenger, `prediction_log` keeps what was predicted, `status` is the only map from errors to gRPC codes.
 //!
 //! The clock enters through [`Config::now`]; signals are the binary's, which may hand them over with
 //! [`ServerHandle::reload_on_hangup`].
@@ -20,6 +20,7 @@ mod incoming;
 mod model_service;
 mod models;
 mod open_inference;
+mod prediction_log;
 mod routes;
 mod server;
 mod service;
@@ -35,6 +36,7 @@ pub use api_keys::{ApiKey, Scope};
 pub use config::{Config, ConfigError};
 pub use counts::Counts;
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
+pub use prediction_log::PredictionLogSettings;
 pub use server::{RunningServer, Server, ServerError, ServerHandle};
 pub use tls::{TlsError, TlsFiles};
 pub use traffic::Traffic;

@@ -169,7 +169,7 @@ impl Models {
 
     /// What happened so far.
     pub(crate) fn counts(&self) -> Counts {
-        Counts { model_swaps: self.swaps.get(), model_refusals: self.refusals.get() }
+        Counts { model_swaps: self.swaps.get(), model_refusals: self.refusals.get(), ..Counts::default() }
     }
 
     /// Waits until the registry has been read once.

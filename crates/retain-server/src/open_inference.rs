@@ -19,7 +19,8 @@ use crate::answers::Place;
 use crate::config::Config;
 use crate::convert::{Columns, score_batch};
 use crate::models::{LiveModel, LiveSet};
-use crate::service::{Prediction, observed};
+use crate::prediction_log::PredictionLog;
+use crate::service::{Prediction, log_batch, observed};
 use crate::status::{CallError, Violation, Violations, check_count};
 use crate::tensors::Inputs;
 
@@ -76,6 +77,7 @@ impl GrpcInferenceService for OpenInference {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
+        let (log, request_id) = (self.prediction.log().cloned(), self.prediction.request_id(request.metadata()));
         let request = request.into_inner();
         let (set, config) = (self.prediction.models().live().clone(), self.prediction.config().clone());
         // What is only large in memory, as empty tensors are, shall not wait for its turn.
@@ -83,10 +85,11 @@ impl GrpcInferenceService for OpenInference {
         check_count("outputs", request.outputs.len(), MAX_OUTPUTS)?;
         let n_rows = request.inputs.first().and_then(|tensor| tensor.shape.first()).copied().unwrap_or(0);
         if usize::try_from(n_rows).is_ok_and(|n_rows| n_rows <= MAX_INLINE_ROWS) {
-            return Ok(Response::new(infer(&set, &config, request)?));
+            return Ok(Response::new(infer(&set, &config, request, log.as_deref(), request_id)?));
         }
         let place = self.large.clone().try_acquire_owned().map_err(|_| CallError::TooManyInFlight)?;
-        let mut response = Response::new(self.prediction.work(move || infer(&set, &config, request)).await?);
+        let work = move || infer(&set, &config, request, log.as_deref(), request_id);
+        let mut response = Response::new(self.prediction.work(work).await?);
         response.extensions_mut().insert(Place::from(place));
         Ok(response)
     }
@@ -124,7 +127,13 @@ fn metadata(set: &LiveSet, model: &LiveModel) -> ModelMetadataResponse {
     }
 }
 
-fn infer(set: &LiveSet, config: &Config, mut request: ModelInferRequest) -> Result<ModelInferResponse, CallError> {
+fn infer(
+    set: &LiveSet,
+    config: &Config,
+    mut request: ModelInferRequest,
+    log: Option<&PredictionLog>,
+    request_id: Option<Arc<str>>,
+) -> Result<ModelInferResponse, CallError> {
     // The protocol knows no customers: without a version it is the champion that answers.
     let asked = set.select_one(&address(&request.model_name, &request.model_version), "")?;
     let model = asked.model;
@@ -139,10 +148,13 @@ fn infer(set: &LiveSet, config: &Config, mut request: ModelInferRequest) -> Resu
     let columns = Columns::take(&mut batch, &[asked], place, config, &mut violations)?;
     let wanted = wanted_outputs(&requested, model, &mut violations);
     violations.check()?;
-    let scored = score_batch(&columns, &[asked], observed);
+    let mut scored = score_batch(&columns, &[asked], observed, log.is_some());
     let mut refused = Violations::default();
-    scored.errors.into_iter().flatten().for_each(|error| refused.push(|| error));
+    std::mem::take(&mut scored.errors).into_iter().flatten().for_each(|error| refused.push(|| error));
     refused.check()?;
+    if let Some(log) = log {
+        log_batch(log.call(request_id), &mut scored, &[asked], columns, observed);
+    }
     let prediction = scored.predictions.into_iter().next().ok_or(CallError::Internal)?;
     let mut response = ModelInferResponse {
         model_name: model.scorer.manifest().name.to_string(),

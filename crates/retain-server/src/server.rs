@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use retain_proto::FILE_DESCRIPTOR_SET;
 use retain_proto::inference::grpc_inference_service_server::{self as inference_server, GrpcInferenceServiceServer};
@@ -24,6 +24,7 @@ use crate::incoming;
 use crate::model_service::ModelDirectory;
 use crate::models::{LoadReport, Models, ReloadError};
 use crate::open_inference::OpenInference;
+use crate::prediction_log::PredictionLog;
 use crate::routes::{Admission, Routes};
 use crate::service::Prediction;
 use crate::text::chain;
@@ -51,6 +52,7 @@ pub struct Server {
     local_addr: SocketAddr,
     config: Arc<Config>,
     models: Arc<Models>,
+    log: Option<Arc<PredictionLog>>,
     tls: Option<Arc<Tls>>,
 }
 
@@ -58,6 +60,7 @@ pub struct Server {
 #[derive(Debug, Clone)]
 pub struct ServerHandle {
     models: Arc<Models>,
+    log: Option<Arc<PredictionLog>>,
     tls: Option<Arc<Tls>>,
 }
 
@@ -122,8 +125,10 @@ impl Server {
         let bind = |source| ServerError::Bind { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(bind)?;
         let local_addr = listener.local_addr().map_err(bind)?;
-        let models = Arc::new(Models::new(Registry::new(&config.models), config.traffic.clone(), Health::new().await));
-        Ok(Self { listener, local_addr, config: Arc::new(config), models, tls })
+        let registry = Registry::new(&config.models);
+        let models = Arc::new(Models::new(registry, config.traffic.clone(), Health::new().await));
+        let log = config.prediction_log.clone().map(|settings| Arc::new(PredictionLog::new(settings, config.now)));
+        Ok(Self { listener, local_addr, config: Arc::new(config), models, log, tls })
     }
 
     /// The address it listens on, with the port that was given for port 0.
@@ -133,7 +138,7 @@ impl Server {
 
     /// What acts on the server once it runs.
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle { models: self.models.clone(), tls: self.tls.clone() }
+        ServerHandle { models: self.models.clone(), log: self.log.clone(), tls: self.tls.clone() }
     }
 
     /// Answers until `shutdown` completes and calls in flight are done, at most `drain_seconds` later.
@@ -145,9 +150,12 @@ impl Server {
     /// [`ServerError`] when the transport breaks off. Models that cannot be loaded are no error here: they are logged, and the
     /// server says `NOT_SERVING`.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, local_addr, config, models, tls } = self;
+        let Self { listener, local_addr, config, models, log, tls } = self;
         let stop = watch::Sender::new(false);
-        let routes = routes(&config, &models, &stop)?;
+        let routes = routes(&config, &models, log.as_ref(), &stop)?;
+        if let Some(log) = &log {
+            log.start();
+        }
         tracing::info!(address = %local_addr, models = %config.models.display(), tls = tls.is_some(), "listening");
         if tls.is_none() && !local_addr.ip().is_loopback() {
             tracing::warn!("connections are not encrypted: keys and customers' values can be read on their way");
@@ -166,17 +174,22 @@ impl Server {
         let _watching_models = (!watch.is_zero()).then(|| Watching(tokio::spawn(models.clone().watch(watch)).abort_handle()));
         // A failure is logged where it happens; here there is nobody to tell.
         tokio::spawn(async move { loading.reload().await.map(drop) });
+        let (drain, stopped_at) = (Duration::from_secs(config.drain_seconds), OnceLock::new());
         let stopping = async {
             shutdown.await;
+            stopped_at.get_or_init(Instant::now);
             tracing::info!("stopping");
             models.health().close().await;
             stop.send_replace(true);
             models.health().end_watches().await;
-            tokio::time::sleep(Duration::from_secs(config.drain_seconds)).await;
+            tokio::time::sleep(drain).await;
         };
         tokio::select! {
             result = serving => result?,
             () = stopping => tracing::warn!(drain_seconds = config.drain_seconds, "stopped before all calls were done"),
+        }
+        if let Some(log) = log {
+            close_log(log, drain.saturating_sub(stopped_at.get().map_or(Duration::ZERO, Instant::elapsed))).await;
         }
         tracing::info!("stopped");
         Ok(())
@@ -191,6 +204,14 @@ impl Server {
         }));
         handle.models.loaded().await;
         RunningServer { local_addr, handle, stop, serving }
+    }
+}
+
+/// Waits until what was predicted is written, for what is left of the time that calls have to end, and a second at least.
+async fn close_log(log: Arc<PredictionLog>, longest: Duration) {
+    let closing = tokio::task::spawn_blocking(move || log.close());
+    if tokio::time::timeout(longest.max(Duration::from_secs(1)), closing).await.is_err() {
+        tracing::warn!("stopped before the prediction log was written");
     }
 }
 
@@ -213,13 +234,18 @@ fn transport() -> tonic::transport::Server {
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
 }
 
-fn routes(config: &Arc<Config>, models: &Arc<Models>, stop: &watch::Sender<bool>) -> Result<Routes, ServerError> {
+fn routes(
+    config: &Arc<Config>,
+    models: &Arc<Models>,
+    log: Option<&Arc<PredictionLog>>,
+    stop: &watch::Sender<bool>,
+) -> Result<Routes, ServerError> {
     let places = |n_calls| Arc::new(Semaphore::new(n_calls));
     let calls = places(config.max_in_flight);
     let batches = places(config.max_batches_in_flight);
     let streams = Admission::WhileOpen(places(config.max_streams));
     let descriptions = Admission::UntilSent(places(MAX_MODEL_CALLS));
-    let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe()));
+    let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), log.cloned(), stop.subscribe()));
     // Batches may be larger than single requests, and wait for a room of their own.
     let batch = BatchCalls::new(prediction.clone(), config.max_batch_bytes);
     let inference = GrpcInferenceServiceServer::new(OpenInference::new(prediction.clone(), batches.clone()));
@@ -277,7 +303,11 @@ impl ServerHandle {
 
     /// What happened since the server began.
     pub fn counts(&self) -> Counts {
-        self.models.counts()
+        let mut counts = self.models.counts();
+        if let Some(log) = &self.log {
+            log.count(&mut counts);
+        }
+        counts
     }
 
     /// Reads the registry again and swaps in what passes its checks; waits while another reload runs.

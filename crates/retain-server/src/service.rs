@@ -12,23 +12,30 @@ use retain_core::Day;
 use retain_proto::v1;
 use retain_proto::v1::prediction_service_server::PredictionService;
 use tokio::sync::{Semaphore, watch};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::Config;
-use crate::convert::{self, Columns, Features, Given, Language, Place, Wanted};
+use crate::convert::{self, Columns, Features, Given, Language, Place, ScoredBatch, Wanted};
 use crate::models::{Asked, LiveSet, MAX_ADDRESSES, Models};
+use crate::prediction_log::{LoggedCall, PredictedRows, PredictionLog, ShadowCustomers};
 use crate::status::{CallError, Violation, Violations, check_count, malformed};
 use crate::stream::{StreamAnswers, answer_stream};
+use crate::text::printable;
 use crate::weigh::weigh_batch;
 
 /// Memory that a decoded batch may take for every byte that an encoded one may: 10,000 rows of 200 short texts take seven.
 const DECODED_PER_BYTE: usize = 8;
+/// The header in which a caller names its request, and how much of the name is logged.
+const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID_CHARS: usize = 128;
 
 /// Answers `Predict`, `PredictBatch`, `PredictStream`, `Explain` and `WhatIf`.
 #[derive(Clone)]
 pub(crate) struct Prediction {
     models: Arc<Models>,
     config: Arc<Config>,
+    log: Option<Arc<PredictionLog>>,
     batch_workers: Arc<Semaphore>,
     /// Becomes true when the server is told to stop.
     stopping: watch::Receiver<bool>,
@@ -37,7 +44,8 @@ pub(crate) struct Prediction {
 #[tonic::async_trait]
 impl PredictionService for Prediction {
     async fn predict(&self, request: Request<v1::PredictRequest>) -> Result<Response<v1::PredictResponse>, Status> {
-        Ok(Response::new(self.answer(request.into_inner())?))
+        let request_id = self.request_id(request.metadata());
+        Ok(Response::new(self.answer(request.into_inner(), request_id)?))
     }
 
     async fn predict_batch(
@@ -45,7 +53,8 @@ impl PredictionService for Prediction {
         request: Request<v1::PredictBatchRequest>,
     ) -> Result<Response<v1::PredictBatchResponse>, Status> {
         // The server's own route goes through `batch`, which does not decode before it has weighed.
-        Ok(Response::new(self.answer_batch(|| Ok(request.into_inner())).await?))
+        let request_id = self.request_id(request.metadata());
+        Ok(Response::new(self.answer_batch(|| Ok(request.into_inner()), request_id).await?))
     }
 
     type PredictStreamStream = StreamAnswers;
@@ -54,7 +63,8 @@ impl PredictionService for Prediction {
         &self,
         request: Request<Streaming<v1::PredictRequest>>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
-        Ok(Response::new(answer_stream(self.clone(), request.into_inner(), self.stopping.clone())))
+        let request_id = self.request_id(request.metadata());
+        Ok(Response::new(answer_stream(self.clone(), request.into_inner(), request_id, self.stopping.clone())))
     }
 
     async fn what_if(&self, request: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
@@ -72,9 +82,14 @@ impl PredictionService for Prediction {
 
 impl Prediction {
     /// Asks these models, within these limits.
-    pub(crate) fn new(models: Arc<Models>, config: Arc<Config>, stopping: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        models: Arc<Models>,
+        config: Arc<Config>,
+        log: Option<Arc<PredictionLog>>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let n_workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { models, config, batch_workers: Arc::new(Semaphore::new(n_workers)), stopping }
+        Self { models, config, log, batch_workers: Arc::new(Semaphore::new(n_workers)), stopping }
     }
 
     pub(crate) fn models(&self) -> &Arc<Models> {
@@ -85,8 +100,22 @@ impl Prediction {
         &self.config
     }
 
+    pub(crate) fn log(&self) -> Option<&Arc<PredictionLog>> {
+        self.log.as_ref()
+    }
+
+    /// What the caller calls the request, where that is logged.
+    pub(crate) fn request_id(&self, metadata: &MetadataMap) -> Option<Arc<str>> {
+        let id = metadata.get(REQUEST_ID).filter(|_| self.log.is_some())?;
+        Some(printable(id.to_str().ok()?, REQUEST_ID_CHARS).into())
+    }
+
     /// Answers one request.
-    pub(crate) fn answer(&self, request: v1::PredictRequest) -> Result<v1::PredictResponse, CallError> {
+    pub(crate) fn answer(
+        &self,
+        request: v1::PredictRequest,
+        request_id: Option<Arc<str>>,
+    ) -> Result<v1::PredictResponse, CallError> {
         let set = self.models.live();
         let models = set.select_for(&request.models, &request.customer_id)?;
         let mut violations = Violations::default();
@@ -96,8 +125,23 @@ impl Prediction {
         let given = Given::new(&request.features);
         let rows: Vec<_> = models.iter().map(|asked| convert::encode(&given, asked.model, observed, &mut violations)).collect();
         violations.check()?;
-        let answers = models.iter().zip(rows).map(|(asked, row)| convert::predict(asked, row, wanted));
-        Ok(v1::PredictResponse { predictions: answers.collect(), customer_id: request.customer_id })
+        let mut call = self.log.as_ref().map(|log| log.call(request_id));
+        let mut predictions = Vec::with_capacity(models.len());
+        for (asked, mut row) in models.iter().zip(rows) {
+            let (answer, prediction) = convert::predict(asked, &mut row, wanted);
+            predictions.push(answer);
+            if let Some(call) = &mut call {
+                let (customer_id, values) = (request.customer_id.clone(), row.values);
+                call.add(asked.model, asked.alias, PredictedRows::One { customer_id, values, prediction });
+                call.add_shadow(asked);
+            }
+        }
+        if let Some(call) = call {
+            let (customer_id, features) = (&request.customer_id, request.features);
+            let elapsed_days = wanted.elapsed_days;
+            call.end(observed, || ShadowCustomers::One { customer_id: customer_id.clone(), features, elapsed_days });
+        }
+        Ok(v1::PredictResponse { predictions, customer_id: request.customer_id })
     }
 
     fn explanation(&self, request: v1::ExplainRequest) -> Result<v1::ExplainResponse, CallError> {
@@ -113,17 +157,26 @@ impl Prediction {
     }
 
     /// Answers a batch that is still encoded; it is weighed and decoded where and when it is worked on.
-    pub(crate) async fn answer_undecoded_batch(&self, message: Bytes) -> Result<v1::PredictBatchResponse, CallError> {
+    pub(crate) async fn answer_undecoded_batch(
+        &self,
+        message: Bytes,
+        request_id: Option<Arc<str>>,
+    ) -> Result<v1::PredictBatchResponse, CallError> {
         let config = self.config.clone();
-        self.answer_batch(move || decode_batch(message, &config)).await
+        self.answer_batch(move || decode_batch(message, &config), request_id).await
     }
 
     async fn answer_batch(
         &self,
         read: impl FnOnce() -> Result<v1::PredictBatchRequest, CallError> + Send + 'static,
+        request_id: Option<Arc<str>>,
     ) -> Result<v1::PredictBatchResponse, CallError> {
-        let (config, models) = (self.config.clone(), self.models.clone());
-        self.work(move || batch_response(&models.live(), &config, read()?)).await
+        let (config, models, log) = (self.config.clone(), self.models.clone(), self.log.clone());
+        self.work(move || {
+            let call = log.as_ref().map(|log| log.call(request_id));
+            batch_response(&models.live(), &config, read()?, call)
+        })
+        .await
     }
 
     /// Does long work on a thread of its own, when one is free.
@@ -212,11 +265,33 @@ fn batch_response(
     set: &LiveSet,
     config: &Config,
     mut request: v1::PredictBatchRequest,
+    call: Option<LoggedCall<'_>>,
 ) -> Result<v1::PredictBatchResponse, CallError> {
     let models = set.select(&request.models)?;
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let columns = Columns::take(&mut request, &models, Place::Columns, config, &mut violations)?;
     violations.check()?;
-    Ok(convert::score_batch(&columns, &models, observed).into())
+    let mut scored = convert::score_batch(&columns, &models, observed, call.is_some());
+    if let Some(call) = call {
+        log_batch(call, &mut scored, &models, columns, observed);
+    }
+    Ok(scored.into())
+}
+
+/// Hands a batch to the log, and its columns to the shadows.
+pub(crate) fn log_batch(
+    mut call: LoggedCall<'_>,
+    scored: &mut ScoredBatch,
+    models: &[Asked<'_>],
+    columns: Columns,
+    observed: Option<Day>,
+) {
+    for (model, alias, rows) in std::mem::take(&mut scored.predicted) {
+        call.add(&model, alias, rows);
+    }
+    for asked in models {
+        call.add_shadow(asked);
+    }
+    call.end(observed, || ShadowCustomers::Many(columns));
 }

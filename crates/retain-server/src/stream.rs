@@ -1,6 +1,7 @@
 //! `PredictStream`: one answer after another, as fast as they are taken.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use retain_proto::v1;
@@ -29,13 +30,14 @@ pub(crate) type StreamAnswers = Pin<Box<dyn Stream<Item = StreamAnswer> + Send>>
 pub(crate) fn answer_stream(
     prediction: Prediction,
     requests: Streaming<v1::PredictRequest>,
+    request_id: Option<Arc<str>>,
     stopping: watch::Receiver<bool>,
 ) -> StreamAnswers {
     let (answers, receiver) = mpsc::channel(WAITING_ANSWERS);
     // The last word has a room of its own: there is none among the answers where a client does not read.
     let (ending, ended) = mpsc::channel(1);
     tokio::spawn(async move {
-        if let Err(status) = answer_all(&prediction, requests, answers, stopping).await {
+        if let Err(status) = answer_all(&prediction, requests, request_id, answers, stopping).await {
             // A client that is gone does not hear it.
             let _ = ending.try_send(Err(status));
         }
@@ -46,6 +48,7 @@ pub(crate) fn answer_stream(
 async fn answer_all(
     prediction: &Prediction,
     mut requests: Streaming<v1::PredictRequest>,
+    request_id: Option<Arc<str>>,
     answers: mpsc::Sender<StreamAnswer>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), Status> {
@@ -61,7 +64,7 @@ async fn answer_all(
             _ = stopping.wait_for(|stopping| *stopping) => return Err(CallError::Stopping.into()),
         };
         let Some((slot, request)) = next else { return Ok(()) };
-        slot.send(Ok(outcome(prediction.answer(request))));
+        slot.send(Ok(outcome(prediction.answer(request, request_id.clone()))));
     }
 }
 

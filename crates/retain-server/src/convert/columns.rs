@@ -9,12 +9,15 @@ use retain_score::Prediction;
 
 use super::{QUOTED_CHARS, alias, band, check_names, model_version, rejects_unknown, value_reason, warning_code};
 use crate::config::Config;
-use crate::models::{Asked, LiveModel};
+use crate::models::{Alias, Asked, LiveModel};
+use crate::prediction_log::PredictedRows;
 use crate::status::{CallError, Violation, Violations, check_count};
 use crate::text::printable;
 
 /// Rows that are encoded before they are scored: enough to keep the scorer busy, few enough to stay in the cache.
 const BLOCK_ROWS: usize = 256;
+/// Rows that are handed to the log at once.
+const LOGGED_ROWS: usize = 1_024;
 
 /// Where a request has its columns, to name what is wrong with them.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +87,26 @@ impl Columns {
         let check = |(position, column)| Column::check(position, column, n_rows, violations);
         let list = columns.into_iter().enumerate().map(check).collect();
         Ok(Self { customer_ids: std::mem::take(&mut request.customer_ids), place, list })
+    }
+
+    /// How many customers it is about.
+    pub(crate) fn n_rows(&self) -> usize {
+        self.customer_ids.len()
+    }
+
+    /// Memory that the columns take, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        let column = |column: &Column| {
+            let values = match &column.values {
+                None => 0,
+                Some(Values::Numbers(numbers)) => size_of_val(&numbers.values[..]),
+                Some(Values::Texts(list)) => texts(&list.values),
+                Some(Values::Booleans(booleans)) => booleans.values.len(),
+            };
+            size_of::<Column>() + column.name.len() + size_of_val(&column.missing[..]) + values
+        };
+        texts(&self.customer_ids) + self.list.iter().map(column).sum::<usize>()
     }
 
     /// The features of a model that have a column, in the model's order.
@@ -210,6 +233,8 @@ impl Notes {
 
 /// The answers for a batch.
 pub(crate) struct ScoredBatch {
+    /// What is to be logged of it.
+    pub(crate) predicted: Vec<(Arc<LiveModel>, Option<Alias>, PredictedRows)>,
     /// What is wrong with each row, the first thing found; none where it was scored.
     pub(crate) errors: Vec<Option<Violation>>,
     /// One per model.
@@ -218,9 +243,12 @@ pub(crate) struct ScoredBatch {
 
 /// What one version says of some of the rows.
 struct Scored<'m> {
-    model: &'m LiveModel,
+    model: &'m Arc<LiveModel>,
+    alias: Option<Alias>,
     /// The rows, rising.
     rows: Vec<u32>,
+    /// The rows' values, one after another, where they are to be logged.
+    values: Vec<f64>,
     /// One for each of the rows.
     predictions: Vec<Prediction>,
     plan: Vec<Planned>,
@@ -228,12 +256,51 @@ struct Scored<'m> {
 
 /// Scores every row by every model, by the version that answers its customer. A row that one model cannot read is refused for all, and
 /// told once.
-pub(crate) fn score_batch(columns: &Columns, models: &[Asked<'_>], observed: Option<Day>) -> ScoredBatch {
-    let mut errors: Vec<Option<Violation>> = vec![None; columns.customer_ids.len()];
-    let scored: Vec<_> = models.iter().map(|asked| score_asked(columns, asked, observed, &mut errors)).collect();
+pub(crate) fn score_batch(columns: &Columns, models: &[Asked<'_>], observed: Option<Day>, is_logged: bool) -> ScoredBatch {
+    let mut errors: Vec<Option<Violation>> = vec![None; columns.n_rows()];
+    let score = |asked| score_asked(columns, asked, observed, is_logged, &mut errors);
+    let scored: Vec<_> = models.iter().map(score).collect();
+    let mut predicted = Vec::new();
+    for part in scored.iter().flatten().filter(|_| is_logged) {
+        part.each_logged(columns, &errors, |rows| predicted.push((part.model.clone(), part.alias, rows)));
+    }
     let answers = models.iter().zip(scored);
     let predictions = answers.map(|(asked, parts)| batch_prediction(asked, parts, &errors)).collect();
-    ScoredBatch { errors, predictions }
+    ScoredBatch { predicted, errors, predictions }
+}
+
+/// Scores every row that one model can read, for the log alone; returns how many these are.
+pub(crate) fn score_alone(
+    columns: &Columns,
+    model: &Arc<LiveModel>,
+    observed: Option<Day>,
+    each: impl FnMut(PredictedRows),
+) -> usize {
+    let mut errors: Vec<Option<Violation>> = vec![None; columns.n_rows()];
+    let rows = (0..columns.n_rows() as u32).collect();
+    let scored = score_model(columns, (model, None), rows, observed, true, &mut errors);
+    scored.each_logged(columns, &errors, each);
+    errors.iter().filter(|error| error.is_none()).count()
+}
+
+impl Scored<'_> {
+    /// The rows that were scored, some thousand at a time.
+    fn each_logged(&self, columns: &Columns, errors: &[Option<Violation>], mut each: impl FnMut(PredictedRows)) {
+        let n_features = self.model.scorer.schema().n_features();
+        for (block, rows) in self.rows.chunks(LOGGED_ROWS).enumerate() {
+            let (mut customer_ids, mut values, mut predictions) = (Vec::new(), Vec::new(), Vec::new());
+            for (&row, at) in rows.iter().zip(block * LOGGED_ROWS..) {
+                if errors[row as usize].is_none() {
+                    customer_ids.push(columns.customer_ids[row as usize].clone());
+                    values.extend_from_slice(&self.values[at * n_features..(at + 1) * n_features]);
+                    predictions.push(self.predictions[at]);
+                }
+            }
+            if !predictions.is_empty() {
+                each(PredictedRows::Many { customer_ids, values, predictions });
+            }
+        }
+    }
 }
 
 /// One part for the champion, or whatever version was named, and one for the challenger where it has rows.
@@ -241,24 +308,26 @@ fn score_asked<'m>(
     columns: &Columns,
     asked: &Asked<'m>,
     observed: Option<Day>,
+    is_logged: bool,
     errors: &mut [Option<Violation>],
 ) -> Vec<Scored<'m>> {
     let rows = (0_u32..).zip(&columns.customer_ids);
     let (challenged, rows): (Vec<_>, Vec<_>) = rows.partition(|(_, customer_id)| asked.is_challenged(customer_id));
+    let challenger = asked.challenger.map(|model| (model, Some(Alias::Challenger)));
     let mut parts = Vec::new();
-    for (model, rows) in [(Some(asked.model), rows), (asked.challenger, challenged)] {
-        if let Some(model) = model
+    for (version, rows) in [(Some((asked.model, asked.alias)), rows), (challenger, challenged)] {
+        if let Some(version) = version
             && !(rows.is_empty() && asked.challenger.is_some())
         {
             let rows = rows.into_iter().map(|(row, _)| row).collect();
-            parts.push(score_model(columns, model, rows, observed, errors));
+            parts.push(score_model(columns, version, rows, observed, is_logged, errors));
         }
     }
     parts
 }
 
 impl From<ScoredBatch> for v1::PredictBatchResponse {
-    fn from(ScoredBatch { errors, predictions }: ScoredBatch) -> Self {
+    fn from(ScoredBatch { errors, predictions, .. }: ScoredBatch) -> Self {
         let status = |error: &Option<Violation>| if error.is_some() { v1::RowStatus::Invalid } else { v1::RowStatus::Ok };
         let row_statuses = errors.iter().map(|error| status(error).into()).collect();
         let row_error = |(row, error): (u32, Option<Violation>)| {
@@ -271,13 +340,15 @@ impl From<ScoredBatch> for v1::PredictBatchResponse {
 
 fn score_model<'m>(
     columns: &Columns,
-    model: &'m LiveModel,
+    (model, alias): (&'m Arc<LiveModel>, Option<Alias>),
     rows: Vec<u32>,
     observed: Option<Day>,
+    is_logged: bool,
     errors: &mut [Option<Violation>],
 ) -> Scored<'m> {
     let features = &model.scorer.schema().features;
-    let mut scored = Scored { model, plan: columns.plan(model), predictions: Vec::with_capacity(rows.len()), rows };
+    let (plan, predictions) = (columns.plan(model), Vec::with_capacity(rows.len()));
+    let mut scored = Scored { model, alias, plan, predictions, rows, values: Vec::new() };
     let (mut encoded, mut block) = (model.scorer.schema().rows(), Vec::new());
     for rows in scored.rows.chunks(BLOCK_ROWS) {
         encoded.clear();
@@ -288,6 +359,9 @@ fn score_model<'m>(
         }
         model.scorer.predict_rows(encoded.values(), &mut block);
         scored.predictions.append(&mut block);
+        if is_logged {
+            scored.values.extend_from_slice(encoded.values());
+        }
     }
     scored
 }
@@ -315,7 +389,7 @@ fn batch_prediction(asked: &Asked<'_>, parts: Vec<Scored<'_>>, errors: &[Option<
                 prediction.expected_value.into_iter().for_each(|value| answer.expected_values[row] = value);
             }
         }
-        let is_challenger = !std::ptr::eq(part.model, Arc::as_ptr(asked.model));
+        let is_challenger = !Arc::ptr_eq(part.model, asked.model);
         answer.warnings.extend(batch_warnings(&part, errors, is_whole));
         if is_challenger {
             answer.challenger = Some(model_version(part.model.scorer.manifest()));

@@ -67,6 +67,12 @@ impl<'s> Asked<'s> {
         }
     }
 
+    /// The version that is scored beside the champion or the challenger and told to nobody.
+    pub(crate) fn shadow(&self) -> Option<&'s Arc<LiveModel>> {
+        let shadow = self.family.by_alias(Alias::Shadow.as_str())?;
+        matches!(self.alias, Some(Alias::Champion | Alias::Challenger)).then_some(shadow)
+    }
+
     /// Whether any live version of the model has this feature: callers do not choose the version, and send the same to all.
     pub(crate) fn knows(&self, feature: &str) -> bool {
         let knows = |model: &Arc<LiveModel>| model.scorer.schema().feature_idx(feature).is_some();

@@ -9,6 +9,7 @@ mod lifecycle; // health, reload, overload, shutdown
 mod models; // ModelService and reflection
 mod open_inference; // the Open Inference Protocol
 mod predict; // Predict and Explain
+mod prediction_log; // the log of predictions, and shadows
 mod stream; // PredictStream
 mod support; // bundles made in code, and a server over them
 mod tls; // encrypted connections
