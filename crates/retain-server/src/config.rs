@@ -18,8 +18,12 @@ use crate::traffic::Traffic;
 pub struct Config {
     /// Address and port to listen on; port 0 takes a free one. Default `127.0.0.1:50051`.
     pub listen: SocketAddr,
-    /// The folder of published models. Default `models`, in the working directory.
+    /// The folder of published models, or in builds with the feature `object-store` an address such as `s3://bucket/prefix`. Default
+    /// `models`, in the working directory.
     pub models: PathBuf,
+    /// Where models from an object store are copied to; a server that begins again finds them there. Default: a new folder among the
+    /// system's temporary ones, removed at the end.
+    pub models_cache: Option<PathBuf>,
     /// Seconds between two looks at the models; what has changed is taken up. 0: only a reload looks. Default 5.
     pub models_check_seconds: u64,
     /// Which customers the challengers answer.
@@ -99,9 +103,10 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "listen",
     "models",
+    "models_cache",
     "models_check_seconds",
     "traffic",
     "prediction_log",
@@ -126,6 +131,7 @@ const KEYS: [&str; 19] = [
 struct File {
     listen: Option<String>,
     models: Option<PathBuf>,
+    models_cache: Option<PathBuf>,
     models_check_seconds: Option<u64>,
     #[serde(default)]
     traffic: Traffic,
@@ -153,6 +159,7 @@ impl Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
             models: models.to_owned(),
+            models_cache: None,
             models_check_seconds: 5,
             traffic: Traffic::default(),
             prediction_log: None,
@@ -194,6 +201,7 @@ impl Config {
             self.listen = listen.parse().map_err(|_| ConfigError::Value { key: "listen", expected, found: listen })?;
         }
         self.models = file.models.unwrap_or(self.models);
+        self.models_cache = file.models_cache;
         if let Some(seconds) = file.models_check_seconds {
             self.models_check_seconds = duration("models_check_seconds", seconds, 0)?;
         }
@@ -267,14 +275,14 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let all = "listen = \"0.0.0.0:1\"\nmodels = \"m\"\nmax_message_bytes = 2\nmax_batch_bytes = 3\nmax_batch_rows = 4\n\
-                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nmax_streams = 10\nrequest_seconds = 8\ndrain_seconds = 0\nreflection = false\nmodels_check_seconds = 0";
+                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nmax_streams = 10\nrequest_seconds = 8\ndrain_seconds = 0\nreflection = false\nmodels_check_seconds = 0\nmodels_cache = \"c\"";
         let config = parse(all).unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.models.as_path()), ("0.0.0.0:1", Path::new("m")));
         assert_eq!((config.max_message_bytes, config.max_batch_bytes, config.max_batch_rows), (2, 3, 4));
         assert_eq!((config.max_features, config.max_in_flight, config.max_batches_in_flight), (5, 6, 7));
         assert_eq!((config.max_connections, config.max_streams), (9, 10));
         assert_eq!((config.request_seconds, config.drain_seconds, config.reflection), (8, 0, false));
-        assert_eq!(config.models_check_seconds, 0);
+        assert_eq!((config.models_check_seconds, config.models_cache.as_deref()), (0, Some(Path::new("c"))));
     }
 
     #[test]

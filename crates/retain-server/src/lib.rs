@@ -2,7 +2,7 @@
 //!
 //! [`Server::bind`] takes a [`Config`] and a place on the network, [`Server::serve`] answers until it is told to stop. Between
 //! them a request goes `routes` (`api_keys`, admission) → `service` or `model_service` (one call) → `convert` (wire to domain and back) →
-//! [`retain_score::Scorer`]; `PredictBatch` goes through `batch` and `weigh`, because it may be large, `PredictStream` through `stream`; `open_inference` and `tensors` say the same in the Open Inference Protocol; `models` holds the live set and swaps it, `traffic` divides customers between champion and challenger, `prediction_log` keeps what was predicted, `status` is the only map from errors to gRPC codes.
+//! [`retain_score::Scorer`]; `PredictBatch` goes through `batch` and `weigh`, because it may be large, `PredictStream` through `stream`; `open_inference` and `tensors` say the same in the Open Inference Protocol; `models` holds the live set and swaps it, `traffic` divides customers between champion and challenger, `mirror` brings models from an object store, `prediction_log` keeps what was predicted, `status` is the only map from errors to gRPC codes.
 //!
 //! The clock enters through [`Config::now`]; signals are the binary's, which may hand them over with
 //! [`ServerHandle::reload_on_hangup`].
@@ -17,6 +17,7 @@ mod convert;
 mod counts;
 mod health;
 mod incoming;
+mod mirror;
 mod model_service;
 mod models;
 mod open_inference;
@@ -35,6 +36,7 @@ mod weigh;
 pub use api_keys::{ApiKey, Scope};
 pub use config::{Config, ConfigError};
 pub use counts::Counts;
+pub use mirror::StoreError;
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};
 pub use prediction_log::PredictionLogSettings;
 pub use server::{RunningServer, Server, ServerError, ServerHandle};

@@ -58,6 +58,7 @@ impl From<SetAliasError> for CallError {
         match error {
             SetAliasError::Version { .. } => Self::VersionRefused { description: chain(&error) },
             SetAliasError::Reload(_) => Self::AliasNotTakenUp { description: chain(&error) },
+            SetAliasError::ReadOnly => Self::Unimplemented { description: error.to_string() },
             SetAliasError::Running => Self::ReloadRunning,
             SetAliasError::BrokeOff => Self::Internal,
             SetAliasError::Registry(error) => match &error {
@@ -74,7 +75,9 @@ impl From<ReloadError> for CallError {
     fn from(error: ReloadError) -> Self {
         match error {
             ReloadError::Running => Self::ReloadRunning,
-            ReloadError::Registry(_) | ReloadError::Empty { .. } => Self::Registry { description: chain(&error) },
+            ReloadError::Registry(_) | ReloadError::Store(_) | ReloadError::Empty { .. } => {
+                Self::Registry { description: chain(&error) }
+            }
             ReloadError::BrokeOff => Self::Internal,
         }
     }

@@ -24,6 +24,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::counts::{Count, Counts};
 use crate::health::Health;
+use crate::mirror::{Mirror, StoreError};
 use crate::text::chain;
 use crate::traffic::Traffic;
 
@@ -106,6 +107,9 @@ pub enum ReloadError {
     /// The folder cannot be read.
     #[error("cannot read the models")]
     Registry(#[from] RegistryError),
+    /// The object store that the folder is a copy of cannot be read.
+    #[error("cannot read the models")]
+    Store(#[from] StoreError),
     /// Models are live and the folder has none: an unmounted disk rather than a wish.
     #[error("there are no models in `{root}`")]
     Empty {
@@ -126,6 +130,9 @@ pub(crate) enum SetAliasError {
     /// The version failed its checks.
     #[error("`{name}/{version}` is refused")]
     Version { name: ModelName, version: u32, source: OpenError },
+    /// The models come from an object store, which is only read.
+    #[error("the models are in an object store: set the alias there")]
+    ReadOnly,
     /// A reload is under way, or another alias is being set.
     #[error("a reload is under way")]
     Running,
@@ -141,6 +148,8 @@ pub(crate) enum SetAliasError {
 #[derive(Debug)]
 pub(crate) struct Models {
     registry: Registry,
+    /// Where the registry's folder is copied from, where it is a copy.
+    mirror: Option<Mirror>,
     traffic: Traffic,
     live: ArcSwap<LiveSet>,
     health: Health,
@@ -152,10 +161,20 @@ pub(crate) struct Models {
 
 impl Models {
     /// Nothing is live until the first [`Models::reload`].
-    pub(crate) fn new(registry: Registry, traffic: Traffic, health: Health) -> Self {
+    pub(crate) fn new(registry: Registry, mirror: Option<Mirror>, traffic: Traffic, health: Health) -> Self {
         let live = ArcSwap::from_pointee(LiveSet::default());
         let (swaps, refusals) = (Count::default(), Count::default());
-        Self { registry, traffic, live, health, swaps, refusals, reading: Mutex::new(()), loaded: watch::Sender::new(false) }
+        Self {
+            registry,
+            mirror,
+            traffic,
+            live,
+            health,
+            swaps,
+            refusals,
+            reading: Mutex::new(()),
+            loaded: watch::Sender::new(false),
+        }
     }
 
     /// The set as it is now.
@@ -209,6 +228,9 @@ impl Models {
     }
 
     async fn set_alias_once(&self, name: ModelName, alias: String, version: u32) -> Result<Arc<LiveSet>, SetAliasError> {
+        if self.mirror.is_some() {
+            return Err(SetAliasError::ReadOnly);
+        }
         let _reading = self.reading.try_lock().map_err(|_| SetAliasError::Running)?;
         let registry = self.registry.clone();
         let set = tokio::task::spawn_blocking(move || {
@@ -226,7 +248,22 @@ impl Models {
 
     async fn reload_once(&self) -> Result<Arc<LiveSet>, ReloadError> {
         let _reading = self.reading.lock().await;
+        if let Err(error) = self.copy_store().await {
+            self.fail(&error);
+            if !self.live().by_name.is_empty() {
+                return Err(error);
+            }
+            // What was copied before the server began is better than nothing, and is checked as anything else.
+        }
         self.read_registry(Depth::All, None).await.inspect_err(|error| self.fail(error))
+    }
+
+    /// Makes the folder like the store that it is a copy of, where it is one.
+    async fn copy_store(&self) -> Result<(), ReloadError> {
+        match &self.mirror {
+            Some(mirror) => Ok(mirror.sync().await?),
+            None => Ok(()),
+        }
     }
 
     fn fail(&self, error: &ReloadError) {

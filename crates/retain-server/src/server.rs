@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError};
 use crate::counts::Counts;
 use crate::health::Health;
 use crate::incoming;
+use crate::mirror::{Mirror, StoreError, store_url};
 use crate::model_service::ModelDirectory;
 use crate::models::{LoadReport, Models, ReloadError};
 use crate::open_inference::OpenInference;
@@ -91,6 +92,9 @@ pub enum ServerError {
     /// The certificate cannot be used.
     #[error("connections cannot be encrypted")]
     Tls(#[from] TlsError),
+    /// The object store cannot be the models directory.
+    #[error("the models cannot be read")]
+    Store(#[from] StoreError),
     /// Anybody on the network could call.
     #[error("`{address}` can be reached from elsewhere, and callers are asked for neither an API key nor a certificate")]
     Unprotected {
@@ -125,8 +129,9 @@ impl Server {
         let bind = |source| ServerError::Bind { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(bind)?;
         let local_addr = listener.local_addr().map_err(bind)?;
-        let registry = Registry::new(&config.models);
-        let models = Arc::new(Models::new(registry, config.traffic.clone(), Health::new().await));
+        let mirror = store_url(&config.models).map(|url| Mirror::open(url, config.models_cache.as_deref())).transpose()?;
+        let registry = Registry::new(mirror.as_ref().map_or(&config.models, |mirror| mirror.root()));
+        let models = Arc::new(Models::new(registry, mirror, config.traffic.clone(), Health::new().await));
         let log = config.prediction_log.clone().map(|settings| Arc::new(PredictionLog::new(settings, config.now)));
         Ok(Self { listener, local_addr, config: Arc::new(config), models, log, tls })
     }

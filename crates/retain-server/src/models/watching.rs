@@ -56,6 +56,7 @@ impl Models {
 
     /// What there is to read after a look: nothing, what has changed, or what was refused too.
     async fn due(&self, memory: &mut Memory) -> Result<Option<Depth>, ReloadError> {
+        self.copy_store().await?;
         let (registry, live) = (self.registry.clone(), self.live().clone());
         let seen = tokio::task::spawn_blocking(move || Ok(look(&registry)? != live.looks));
         if seen.await.unwrap_or(Err(ReloadError::BrokeOff))? {

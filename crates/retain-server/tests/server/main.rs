@@ -7,6 +7,8 @@ mod batch; // PredictBatch
 mod errors; // every refusal, with its code and its field
 mod lifecycle; // health, reload, overload, shutdown
 mod models; // ModelService and reflection
+#[cfg(feature = "object-store")]
+mod object_store; // models from an object store
 mod open_inference; // the Open Inference Protocol
 mod predict; // Predict and Explain
 mod prediction_log; // the log of predictions, and shadows
