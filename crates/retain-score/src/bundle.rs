@@ -189,11 +189,7 @@ impl Bundle {
     /// # Errors
     /// As [`Bundle::read`].
     pub fn open(path: &Path) -> Result<(Self, Predictor), BundleError> {
-        let manifest_bytes = match read_file(path, MANIFEST, MAX_MANIFEST_BYTES) {
-            Err(BundleError::MissingFile { .. }) => return Err(BundleError::NotABundle { path: path.to_owned() }),
-            other => other?,
-        };
-        let manifest = parse_manifest(path, &manifest_bytes)?;
+        let (manifest, manifest_bytes) = read_manifest(path)?;
         let files = read_files(path, &manifest)?;
         let file = |name: &str| files.get(name).map_or(&[][..], Vec::as_slice);
         let json = |name: &str, source| BundleError::Json { path: path.to_owned(), file: name.to_owned(), source };
@@ -220,10 +216,27 @@ impl Bundle {
             metrics: file("metrics.json").to_vec(),
             reference: file("reference.json").to_vec(),
             card: String::from_utf8_lossy(file("MODEL_CARD.md")).into_owned(),
-            size_bytes: files.values().map(|bytes| bytes.len() as u64).sum::<u64>() + manifest_bytes.len() as u64,
+            size_bytes: files.values().map(|bytes| bytes.len() as u64).sum::<u64>() + manifest_bytes,
             manifest,
         };
         Ok((bundle, predictor))
+    }
+
+    /// Reads the bundle at `path` again and compares its checksums with a manifest that was believed before; the model is not built.
+    ///
+    /// False when another manifest lies there: then [`Bundle::open`] has to say what that is.
+    ///
+    /// # Errors
+    /// [`BundleError`] when a file is missing, cannot be read, or is not what was written.
+    pub fn is_intact(path: &Path, manifest: &Manifest) -> Result<bool, BundleError> {
+        if read_manifest(path)?.0 != *manifest {
+            return Ok(false);
+        }
+        // One file at a time: a model may be large, and this one is in memory already.
+        for name in FILES {
+            read_checked(path, name, manifest)?;
+        }
+        Ok(true)
     }
 
     /// Writes the bundle to the folder `path`: first beside it, synced to disk, then renamed into place.
@@ -309,6 +322,15 @@ impl Bundle {
     }
 }
 
+/// The manifest and its size in bytes.
+fn read_manifest(path: &Path) -> Result<(Manifest, u64), BundleError> {
+    let bytes = match read_file(path, MANIFEST, MAX_MANIFEST_BYTES) {
+        Err(BundleError::MissingFile { .. }) => return Err(BundleError::NotABundle { path: path.to_owned() }),
+        other => other?,
+    };
+    Ok((parse_manifest(path, &bytes)?, bytes.len() as u64))
+}
+
 fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, BundleError> {
     #[derive(serde::Deserialize)]
     struct Version {
@@ -327,15 +349,19 @@ fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, BundleError> {
 fn read_files(path: &Path, manifest: &Manifest) -> Result<BTreeMap<&'static str, Vec<u8>>, BundleError> {
     let mut files = BTreeMap::new();
     for name in FILES {
-        let bytes = read_file(path, name, MAX_FILE_BYTES)?;
-        let expected = manifest.files.get(name).cloned().unwrap_or_default();
-        let found = sha256(&bytes);
-        if found != expected {
-            return Err(BundleError::Checksum { path: path.to_owned(), file: name.to_owned(), expected, found });
-        }
-        files.insert(name, bytes);
+        files.insert(name, read_checked(path, name, manifest)?);
     }
     Ok(files)
+}
+
+fn read_checked(path: &Path, name: &str, manifest: &Manifest) -> Result<Vec<u8>, BundleError> {
+    let bytes = read_file(path, name, MAX_FILE_BYTES)?;
+    let expected = manifest.files.get(name).cloned().unwrap_or_default();
+    let found = sha256(&bytes);
+    if found != expected {
+        return Err(BundleError::Checksum { path: path.to_owned(), file: name.to_owned(), expected, found });
+    }
+    Ok(bytes)
 }
 
 fn read_file(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>, BundleError> {
@@ -348,7 +374,7 @@ fn read_file(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>, BundleError
     if !metadata.is_file() {
         return Err(BundleError::NotAFile { path: path.to_owned(), file: name.to_owned() });
     }
-    let file = File::open(path.join(name)).map_err(failed)?;
+    let file = open_file(&path.join(name)).map_err(failed)?;
     let found = metadata.len();
     let mut bytes = Vec::new();
     // The size is asked again by reading: a file may grow, and some files have no size.
@@ -357,6 +383,15 @@ fn read_file(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>, BundleError
         return Err(BundleError::TooLarge { path: path.to_owned(), file: name.to_owned(), found, limit });
     }
     Ok(bytes)
+}
+
+/// Opens a file to read, and does not wait for a pipe's other end, should one have taken the file's place a moment ago.
+pub(crate) fn open_file(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    options.open(path)
 }
 
 fn io_error(path: &Path, action: String, source: std::io::Error) -> BundleError {

@@ -19,6 +19,7 @@ mod predictor;
 mod reference;
 mod registry;
 mod scorer;
+mod stamp;
 
 pub use bundle::{Bundle, BundleError, FILES, MANIFEST, sha256};
 pub use calibrate::{Calibrator, sigmoid, softplus};
@@ -36,3 +37,4 @@ pub use predictor::{Prediction, Predictor, SurvivalCurve};
 pub use reference::{Histogram, REFERENCE_FORMAT_VERSION, Reference, ReferenceError};
 pub use registry::{Aliases, Published, Registry, RegistryError, VersionInfo};
 pub use scorer::Scorer;
+pub use stamp::BundleStamp;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use retain_core::{ModelAddress, ModelName, VersionSelector, nearest};
 
-use crate::bundle::{Bundle, BundleError, MANIFEST, beside, sync_folder, write_synced};
+use crate::bundle::{Bundle, BundleError, MANIFEST, beside, open_file, sync_folder, write_synced};
 
 /// Which version each alias of a model points at: `champion`, `challenger`, `shadow`.
 pub type Aliases = BTreeMap<String, u32>;
@@ -187,7 +188,9 @@ impl Registry {
             }
             Ok(_) => {}
         }
-        let bytes = fs::read(&path).map_err(io("read", &path))?;
+        let mut bytes = Vec::new();
+        // Bounded again: the file may have been replaced a moment ago.
+        open_file(&path).and_then(|file| file.take(MAX_ALIASES_BYTES).read_to_end(&mut bytes)).map_err(io("read", &path))?;
         let aliases: Aliases =
             serde_json::from_slice(&bytes).map_err(|source| RegistryError::Aliases { path: path.clone(), source })?;
         match aliases.keys().find(|alias| !ALIASES.contains(&alias.as_str())) {

@@ -11,16 +11,28 @@ use crate::api_keys::Scope;
 use crate::api_keys::{ApiKey, check_keys};
 use crate::customers::FeatureTable;
 use crate::jwt::Jwt;
+use crate::prediction_log::PredictionLogSettings;
 use crate::tls::TlsFiles;
 use crate::traces::Traces;
+use crate::traffic::Traffic;
 
 /// The settings of one server. Start from [`Config::new`] or [`Config::parse`].
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Address and port to listen on; port 0 takes a free one. Default `127.0.0.1:50051`.
     pub listen: SocketAddr,
-    /// The folder of published models. Default `models`, in the working directory.
+    /// The folder of published models, or in builds with the feature `object-store` an address such as `s3://bucket/prefix`. Default
+    /// `models`, in the working directory.
     pub models: PathBuf,
+    /// Where models from an object store are copied to; a server that begins again finds them there. Default: a new folder among the
+    /// system's temporary ones, removed at the end.
+    pub models_cache: Option<PathBuf>,
+    /// Seconds between two looks at the models; what has changed is taken up. 0: only a reload looks. Default 5.
+    pub models_check_seconds: u64,
+    /// Which customers the challengers answer.
+    pub traffic: Traffic,
+    /// Where predictions are logged, with customers' identifiers and values; without it they are not.
+    pub prediction_log: Option<PredictionLogSettings>,
     /// Largest request in bytes of all calls but `PredictBatch`, and of each message of a stream. Default 1 MiB, 10,000 features of a hundred bytes each; as many as are in flight
     /// may be half read.
     pub max_message_bytes: usize,
@@ -119,9 +131,13 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 25] = [
     "listen",
     "models",
+    "models_cache",
+    "models_check_seconds",
+    "traffic",
+    "prediction_log",
     "max_message_bytes",
     "max_batch_bytes",
     "max_batch_rows",
@@ -148,6 +164,11 @@ const KEYS: [&str; 21] = [
 struct File {
     listen: Option<String>,
     models: Option<PathBuf>,
+    models_cache: Option<PathBuf>,
+    models_check_seconds: Option<u64>,
+    #[serde(default)]
+    traffic: Traffic,
+    prediction_log: Option<PredictionLogSettings>,
     max_message_bytes: Option<u64>,
     max_batch_bytes: Option<u64>,
     max_batch_rows: Option<u64>,
@@ -176,6 +197,10 @@ impl Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
             models: models.to_owned(),
+            models_cache: None,
+            models_check_seconds: 5,
+            traffic: Traffic::default(),
+            prediction_log: None,
             max_message_bytes: 1 << 20,
             max_batch_bytes: 16 << 20,
             max_batch_rows: 10_000,
@@ -243,6 +268,14 @@ impl Config {
             self.listen = address("listen", listen)?;
         }
         self.models = file.models.unwrap_or(self.models);
+        self.models_cache = file.models_cache;
+        if let Some(seconds) = file.models_check_seconds {
+            self.models_check_seconds = duration("models_check_seconds", seconds, 0)?;
+        }
+        file.traffic.check()?;
+        self.traffic = file.traffic;
+        file.prediction_log.as_ref().map_or(Ok(()), PredictionLogSettings::check)?;
+        self.prediction_log = file.prediction_log;
         for (place, key, given) in [
             (&mut self.max_message_bytes, "max_message_bytes", file.max_message_bytes),
             (&mut self.max_batch_bytes, "max_batch_bytes", file.max_batch_bytes),
@@ -353,7 +386,7 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let all = "listen = \"0.0.0.0:1\"\nmodels = \"m\"\nmax_message_bytes = 2\nmax_batch_bytes = 3\nmax_batch_rows = 4\n\
-                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nmax_streams = 10\nrequest_seconds = 8\ngrace_seconds = 11\ndrain_seconds = 0\nreflection = false\nmetrics_listen = \"127.0.0.1:2\"";
+                   max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nmax_streams = 10\nrequest_seconds = 8\ngrace_seconds = 11\ndrain_seconds = 0\nreflection = false\nmetrics_listen = \"127.0.0.1:2\"\nmodels_check_seconds = 0\nmodels_cache = \"c\"";
         let config = parse(all).unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.models.as_path()), ("0.0.0.0:1", Path::new("m")));
         assert_eq!((config.max_message_bytes, config.max_batch_bytes, config.max_batch_rows), (2, 3, 4));
@@ -361,6 +394,15 @@ mod tests {
         assert_eq!((config.max_connections, config.max_streams), (9, 10));
         assert_eq!((config.request_seconds, config.grace_seconds, config.drain_seconds, config.reflection), (8, 11, 0, false));
         assert_eq!(config.metrics_listen.unwrap().port(), 2);
+        assert_eq!((config.models_check_seconds, config.models_cache.as_deref()), (0, Some(Path::new("c"))));
+    }
+
+    #[test]
+    fn shares_are_read_for_all_models_and_for_one() {
+        let config = parse("[traffic]\nchallenger_share = 0.1\nchallenger_shares = { telco = 0.25 }").unwrap();
+        let share = |name: &str| config.traffic.share(&retain_core::ModelName::new(name).unwrap());
+        assert_eq!((share("telco"), share("gym")), (0.25, 0.1));
+        assert_eq!(parse("").unwrap().traffic, Traffic::default());
     }
 
     #[test]
@@ -444,6 +486,16 @@ mod tests {
             "max_in_flight = -1",
             "max_message_bytes = 9999999999999",
             "drain_seconds = 1000000",
+            "models_check_seconds = -1",
+            "[traffic]\nchallenger_share = 1.1",
+            "[prediction_log]",
+            "[prediction_log]\nfolder = \"log\"\nrotate_rows = 0",
+            "[prediction_log]\nfolder = \"log\"\nrotate_seconds = 0",
+            "[prediction_log]\nfolder = \"log\"\nmax_bytes = 1",
+            "[traffic]\nchallenger_share = nan",
+            "[traffic]\nchallanger_share = 0.1",
+            "[traffic]\nchallenger_shares = { telco = -0.1 }",
+            "[traffic]\nchallenger_shares = { \"../telco\" = 0.1 }",
             "request_seconds = 0",
             "reflection = \"yes\"",
             "allow_unprotected = 1",

@@ -16,12 +16,12 @@ use retain_proto::v1;
 use retain_score::{Band, Manifest, Prediction, SurvivalCurve};
 
 use crate::customers::{StoredCells, StoredRow};
-use crate::models::LiveModel;
+use crate::models::{Alias, Asked, LiveModel};
 use crate::status::{Violation, Violations};
 use crate::text::printable;
 
 pub(crate) use arrow::{ArrowRequest, arrow_response, check_alone};
-pub(crate) use columns::{Columns, Place, StoredRows, score_batch};
+pub(crate) use columns::{Columns, Place, ScoredBatch, StoredRows, score_alone, score_batch};
 pub(crate) use describe::{live_model, model_description, model_summaries, reload_response};
 pub(crate) use features::Features;
 pub(crate) use reasons::{Language, reason};
@@ -85,20 +85,20 @@ pub(crate) fn rejects_unknown(policy: i32, violations: &mut Violations) -> bool 
 }
 
 /// Notes every name that no model knows, with the nearest known one.
-pub(crate) fn check_names<'n, M: AsRef<LiveModel>>(
+pub(crate) fn check_names<'n>(
     names: impl Iterator<Item = (&'n str, usize)>,
-    models: &[M],
+    models: &[Asked<'_>],
     field: impl Fn(&str, usize) -> String,
     violations: &mut Violations,
 ) {
     let mut n_hints = 0;
     for (name, position) in names {
-        if models.iter().any(|model| model.as_ref().scorer.schema().feature_idx(name).is_some()) {
+        if models.iter().any(|asked| asked.knows(name)) {
             continue;
         }
         violations.push(|| {
             n_hints += 1;
-            let known = models.iter().flat_map(|model| &model.as_ref().scorer.schema().features);
+            let known = models.iter().flat_map(|asked| &asked.model.scorer.schema().features);
             let near = (n_hints <= MAX_HINTS).then(|| nearest(name, known.map(|feature| feature.name.as_str()))).flatten();
             let hint = near.map(|near| format!("; did you mean `{}`?", printable(near, QUOTED_CHARS))).unwrap_or_default();
             let name_shown = printable(name, QUOTED_CHARS);
@@ -248,6 +248,15 @@ pub(crate) fn model_version(manifest: &Manifest) -> v1::ModelVersion {
     }
 }
 
+fn alias(alias: Option<Alias>) -> v1::ModelAlias {
+    match alias {
+        None => v1::ModelAlias::Unspecified,
+        Some(Alias::Champion) => v1::ModelAlias::Champion,
+        Some(Alias::Challenger) => v1::ModelAlias::Challenger,
+        Some(Alias::Shadow) => v1::ModelAlias::Shadow,
+    }
+}
+
 fn band(band: Band) -> v1::Band {
     match band {
         Band::Low => v1::Band::Low,
@@ -283,8 +292,9 @@ impl Wanted {
     }
 }
 
-/// Scores one encoded customer.
-pub(crate) fn predict(model: &LiveModel, row: EncodedRow, wanted: Wanted) -> v1::Prediction {
+/// Scores one encoded customer, whose warnings are told; the answer, and what the scorer said.
+pub(crate) fn predict(asked: &Asked<'_>, row: &mut EncodedRow, wanted: Wanted) -> (v1::Prediction, Prediction) {
+    let model = asked.model;
     let Wanted { top_k_reasons, language, elapsed_days, with_curve, is_counted } = wanted;
     let prediction = model.scorer.predict_after(&row.values, elapsed_days);
     if is_counted {
@@ -299,20 +309,22 @@ pub(crate) fn predict(model: &LiveModel, row: EncodedRow, wanted: Wanted) -> v1:
         let told = |feature_idx| reason(model, &row.values, explanation, feature_idx, language);
         top.into_iter().filter(adds_something).map(told).collect()
     });
-    v1::Prediction {
+    let answer = v1::Prediction {
         model: Some(model_version(model.scorer.manifest())),
         probability,
         band: band(model.scorer.band(&prediction)).into(),
         margin,
         base_margin: explanation.as_ref().map(|explanation| explanation.base_margin),
         reasons: reasons.unwrap_or_default(),
-        warnings: row.warnings,
+        warnings: std::mem::take(&mut row.warnings),
         expected_value,
         low: limits.map(|(low, _)| low),
         high: limits.map(|(_, high)| high),
         decline_probability: decline,
         curve: curve.map(|curve| survival_curve(model, &curve)),
-    }
+        alias: alias(asked.alias).into(),
+    };
+    (answer, prediction)
 }
 
 fn survival_curve(model: &LiveModel, curve: &SurvivalCurve) -> v1::SurvivalCurve {
@@ -328,7 +340,8 @@ fn survival_curve(model: &LiveModel, curve: &SurvivalCurve) -> v1::SurvivalCurve
 }
 
 /// Explains one encoded customer in full.
-pub(crate) fn explain(model: &LiveModel, row: EncodedRow, language: Language) -> v1::ExplainResponse {
+pub(crate) fn explain(asked: &Asked<'_>, row: EncodedRow, language: Language) -> v1::ExplainResponse {
+    let model = asked.model;
     let prediction = model.scorer.predict(&row.values);
     let explanation = model.scorer.explain(&row.values);
     let order = explanation.top(explanation.contributions.len());
@@ -347,5 +360,6 @@ pub(crate) fn explain(model: &LiveModel, row: EncodedRow, language: Language) ->
             .map(|feature_idx| reason(model, &row.values, &explanation, feature_idx, language))
             .collect(),
         warnings: row.warnings,
+        alias: alias(asked.alias).into(),
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::models::{LiveModel, LiveSet, Models};
 use crate::observed::{DriftReport, FeatureDrift};
+use crate::server::ServerHandle;
 
 pub(crate) use calls::{Calls, MethodCalls, Stage, Stopwatch, UNKNOWN_METHOD, code_name};
 pub(crate) use endpoint::{Endpoint, serve_metrics};
@@ -34,13 +35,14 @@ pub(crate) struct Places {
 }
 
 /// All that the server tells of itself.
-pub(crate) fn registry(calls: Arc<Calls>, models: Arc<Models>, places: Vec<Places>) -> Registry {
+pub(crate) fn registry(calls: Arc<Calls>, models: Arc<Models>, server: ServerHandle, places: Vec<Places>) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Process));
     let ours = registry.sub_registry_with_prefix("retain");
     ours.register_collector(Box::new(calls));
     ours.register_collector(Box::new(LiveModels(models)));
     ours.register_collector(Box::new(InUse(places)));
+    ours.register_collector(Box::new(Happened(server)));
     registry
 }
 
@@ -58,6 +60,30 @@ impl Collector for InUse {
         let mut limit = encoder.encode_descriptor("in_flight_limit", "Most of them at once", None, MetricType::Gauge)?;
         for Places { kind, total, .. } in &self.0 {
             ConstGauge::new(*total as u64).encode(limit.encode_family(&[("kind", *kind)])?)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the server counts of its models, its log and its shadows.
+#[derive(Debug)]
+struct Happened(ServerHandle);
+
+impl Collector for Happened {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let counts = self.0.counts();
+        for (name, text, count) in [
+            ("model_swaps", "Other versions have come to answer", counts.model_swaps),
+            ("model_refusals", "Versions, aliases or whole directories refused", counts.model_refusals),
+            ("logged_rows", "Rows of the prediction log in complete files", counts.logged_rows),
+            ("log_rows_dropped", "Rows not logged: the writer was behind, or the disk refused them", counts.log_rows_dropped),
+            (
+                "shadow_rows_dropped",
+                "Rows that no shadow scored: it was behind, or could not read a value",
+                counts.shadow_rows_dropped,
+            ),
+        ] {
+            ConstCounter::new(count).encode(encoder.encode_descriptor(name, text, None, MetricType::Counter)?)?;
         }
         Ok(())
     }

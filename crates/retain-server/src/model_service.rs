@@ -34,7 +34,7 @@ impl ModelService for ModelDirectory {
 
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
         let set = self.models.live();
-        let model = set.select_one(&request.get_ref().model)?;
+        let model = set.select_one(&request.get_ref().model, "")?.model;
         Ok(Response::new(convert::model_description(&set, model)))
     }
 
@@ -61,6 +61,7 @@ impl From<SetAliasError> for CallError {
         match error {
             SetAliasError::Version { .. } => Self::VersionRefused { description: chain(&error) },
             SetAliasError::Reload(_) => Self::AliasNotTakenUp { description: chain(&error) },
+            SetAliasError::ReadOnly => Self::Unimplemented { description: error.to_string() },
             SetAliasError::Running => Self::ReloadRunning,
             SetAliasError::BrokeOff => Self::Internal,
             SetAliasError::Registry(error) => match &error {
@@ -77,7 +78,9 @@ impl From<ReloadError> for CallError {
     fn from(error: ReloadError) -> Self {
         match error {
             ReloadError::Running => Self::ReloadRunning,
-            ReloadError::Registry(_) | ReloadError::Empty { .. } => Self::Registry { description: chain(&error) },
+            ReloadError::Registry(_) | ReloadError::Store(_) | ReloadError::Empty { .. } => {
+                Self::Registry { description: chain(&error) }
+            }
             ReloadError::BrokeOff => Self::Internal,
         }
     }

@@ -1,36 +1,70 @@
 //! The live set: which versions answer, under which aliases, and how it is read and swapped. `versions` does so for one model.
 //!
 //! Live are the versions that an alias points at; a version without an alias is published, but not served. A set is read, verified
-//! and warmed up off the I/O threads and then swapped in whole, so that a call sees one set from beginning to end.
+//! and warmed up off the I/O threads and then swapped in whole, so that a call sees one set from beginning to end. A set that was
+//! swapped out is freed by the server, not by the last call that used it.
+//!
+//! A reload (`Reload`, a hang-up signal) reads every byte again and finds what is damaged; a model whose bytes are the same is not
+//! built again. `watching` reads what a `look` finds changed.
 
+mod asked;
+mod look;
 mod versions;
+mod watching;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use retain_core::{ModelAddress, ModelName, VersionSelector, nearest};
+use retain_core::{ModelAddress, ModelName, VersionSelector};
 use retain_score::{Registry, RegistryError};
 use tokio::sync::{Mutex, watch};
 
+use crate::counts::{Count, Counts};
 use crate::customers::{Customers, Patience};
 use crate::health::Health;
-use crate::status::{CallError, Violation, check_count};
+use crate::mirror::{Mirror, StoreError};
 use crate::text::chain;
+use crate::traffic::Traffic;
 
+pub(crate) use asked::{Alias, Asked};
+use look::{Look, Looks, look};
+use versions::OpenError;
 pub(crate) use versions::{LiveModel, LiveVersions};
-use versions::{OpenError, aliases_file};
 
 /// Most models that one request may name.
 pub(crate) const MAX_ADDRESSES: usize = 100;
+/// How often it is asked whether the last call has left a set that was swapped out.
+const RETIRED_LOOK: Duration = Duration::from_millis(100);
 
 /// All models, as of one reading of the registry.
 #[derive(Debug, Default)]
 pub(crate) struct LiveSet {
     pub(crate) by_name: BTreeMap<ModelName, LiveVersions>,
-    /// The champion of every model that has one, by name.
-    champions: Vec<Arc<LiveModel>>,
+    /// What the directory looked like before it was read.
+    looks: Looks,
+}
+
+/// How much is read of what an alias points at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// What has been touched since the last reading.
+    Changed,
+    /// That, and what was refused then.
+    Refused,
+    /// Every byte.
+    All,
+}
+
+/// One reading of the registry.
+struct Reading<'r> {
+    registry: &'r Registry,
+    traffic: &'r Traffic,
+    depth: Depth,
+    /// A version that was verified a moment ago.
+    fresh: Option<Arc<LiveModel>>,
 }
 
 /// A version, or a whole model, that was refused.
@@ -74,6 +108,9 @@ pub enum ReloadError {
     /// The folder cannot be read.
     #[error("cannot read the models")]
     Registry(#[from] RegistryError),
+    /// The object store that the folder is a copy of cannot be read.
+    #[error("cannot read the models")]
+    Store(#[from] StoreError),
     /// Models are live and the folder has none: an unmounted disk rather than a wish.
     #[error("there are no models in `{root}`")]
     Empty {
@@ -94,6 +131,9 @@ pub(crate) enum SetAliasError {
     /// The version failed its checks.
     #[error("`{name}/{version}` is refused")]
     Version { name: ModelName, version: u32, source: OpenError },
+    /// The models come from an object store, which is only read.
+    #[error("the models are in an object store: set the alias there")]
+    ReadOnly,
     /// A reload is under way, or another alias is being set.
     #[error("a reload is under way")]
     Running,
@@ -109,8 +149,13 @@ pub(crate) enum SetAliasError {
 #[derive(Debug)]
 pub(crate) struct Models {
     registry: Registry,
+    /// Where the registry's folder is copied from, where it is a copy.
+    mirror: Option<Mirror>,
+    traffic: Traffic,
     live: ArcSwap<LiveSet>,
     health: Health,
+    swaps: Count,
+    refusals: Count,
     reading: Mutex<()>,
     loaded: watch::Sender<bool>,
     /// None where calls have to bring all features.
@@ -119,9 +164,27 @@ pub(crate) struct Models {
 
 impl Models {
     /// Nothing is live until the first [`Models::reload`].
-    pub(crate) fn new(registry: Registry, health: Health, customers: Option<Customers>) -> Self {
+    pub(crate) fn new(
+        registry: Registry,
+        mirror: Option<Mirror>,
+        traffic: Traffic,
+        health: Health,
+        customers: Option<Customers>,
+    ) -> Self {
         let live = ArcSwap::from_pointee(LiveSet::default());
-        Self { registry, live, health, reading: Mutex::new(()), loaded: watch::Sender::new(false), customers }
+        let (swaps, refusals) = (Count::default(), Count::default());
+        Self {
+            registry,
+            mirror,
+            traffic,
+            live,
+            health,
+            swaps,
+            refusals,
+            reading: Mutex::new(()),
+            loaded: watch::Sender::new(false),
+            customers,
+        }
     }
 
     /// The set as it is now.
@@ -135,7 +198,7 @@ impl Models {
     }
 
     fn can_predict(&self) -> bool {
-        !self.live().champions.is_empty() && self.customers.as_ref().is_none_or(Customers::is_loaded)
+        self.live().with_champion().next().is_some() && self.customers.as_ref().is_none_or(Customers::is_loaded)
     }
 
     pub(crate) fn health(&self) -> &Health {
@@ -168,6 +231,11 @@ impl Models {
 
     async fn say_health(&self) {
         self.health.set_predicting(|| self.can_predict()).await;
+    }
+
+    /// What happened so far.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { model_swaps: self.swaps.get(), model_refusals: self.refusals.get(), ..Counts::default() }
     }
 
     /// Waits until the registry has been read once.
@@ -207,99 +275,114 @@ impl Models {
     }
 
     async fn set_alias_once(&self, name: ModelName, alias: String, version: u32) -> Result<Arc<LiveSet>, SetAliasError> {
+        if self.mirror.is_some() {
+            return Err(SetAliasError::ReadOnly);
+        }
         let _reading = self.reading.try_lock().map_err(|_| SetAliasError::Running)?;
         let registry = self.registry.clone();
         let set = tokio::task::spawn_blocking(move || {
             registry.check_alias(&name, &alias)?;
             registry.resolve(&ModelAddress { name: name.clone(), selector: VersionSelector::Version(version) })?;
             let refused = |source| SetAliasError::Version { name: name.clone(), version, source };
-            LiveModel::open(&registry, &name, version).map_err(refused)?;
-            Ok::<_, SetAliasError>(registry.set_alias(&name, &alias, version)?)
+            let model = LiveModel::open(&registry, &name, version).map_err(refused)?;
+            registry.set_alias(&name, &alias, version)?;
+            Ok::<_, SetAliasError>(Arc::new(model))
         });
-        set.await.unwrap_or(Err(SetAliasError::BrokeOff))?;
-        Ok(self.read_registry().await?)
+        let fresh = set.await.unwrap_or(Err(SetAliasError::BrokeOff))?;
+        let read = self.read_registry(Depth::Changed, Some(fresh)).await;
+        Ok(read.inspect_err(|error| self.fail(error))?)
     }
 
     async fn reload_once(&self) -> Result<Arc<LiveSet>, ReloadError> {
         let _reading = self.reading.lock().await;
-        self.read_registry().await
+        if let Err(error) = self.copy_store().await {
+            self.fail(&error);
+            if !self.live().by_name.is_empty() {
+                return Err(error);
+            }
+            // What was copied before the server began is better than nothing, and is checked as anything else.
+        }
+        self.read_registry(Depth::All, None).await.inspect_err(|error| self.fail(error))
     }
 
-    /// Reads the registry and swaps the set; the caller holds the lock.
-    async fn read_registry(&self) -> Result<Arc<LiveSet>, ReloadError> {
-        let (registry, before) = (self.registry.clone(), self.live.load_full());
+    /// Makes the folder like the store that it is a copy of, where it is one.
+    async fn copy_store(&self) -> Result<(), ReloadError> {
+        match &self.mirror {
+            Some(mirror) => Ok(mirror.sync().await?),
+            None => Ok(()),
+        }
+    }
+
+    fn fail(&self, error: &ReloadError) {
+        tracing::error!(reason = chain(error), "models stay as they were");
+        self.refusals.add(1);
+    }
+
+    /// Reads the registry and swaps the set; the caller holds the lock, and logs what goes wrong.
+    async fn read_registry(&self, depth: Depth, fresh: Option<Arc<LiveModel>>) -> Result<Arc<LiveSet>, ReloadError> {
+        let (registry, traffic, before) = (self.registry.clone(), self.traffic.clone(), self.live.load_full());
         let known = before.clone();
         // Reading and verifying files would hold up the calls on the I/O threads.
-        let read = tokio::task::spawn_blocking(move || LiveSet::read(&registry, &known));
+        let read = tokio::task::spawn_blocking(move || {
+            LiveSet::read(&Reading { registry: &registry, traffic: &traffic, depth, fresh }, &known)
+        });
         let result = read.await.unwrap_or(Err(ReloadError::BrokeOff));
-        match &result {
-            Ok(set) => {
-                if let Some(customers) = &self.customers {
-                    customers.prepare(&before, set).await;
-                }
-                set.log(&self.live());
-                self.live.store(set.clone());
+        if let Ok(set) = &result {
+            if let Some(customers) = &self.customers {
+                customers.prepare(&before, set).await;
             }
-            Err(error) => tracing::error!(reason = chain(error), "models stay as they were"),
+            // Retired sets are freed when nobody holds them any more.
+            drop(before);
+            self.swap(set, depth);
         }
         self.say_health().await;
         self.loaded.send_replace(true);
         result
     }
+
+    fn swap(&self, set: &Arc<LiveSet>, depth: Depth) {
+        let before = self.live.swap(set.clone());
+        self.refusals.add(set.log(&before, depth));
+        if !set.answers_as(&before) {
+            self.swaps.add(1);
+        }
+        tokio::spawn(async move {
+            // Otherwise the last call that uses the set would free it, and its caller would wait for that.
+            while Arc::strong_count(&before) > 1 {
+                tokio::time::sleep(RETIRED_LOOK).await;
+            }
+            tokio::task::spawn_blocking(move || drop(before)).await
+        });
+    }
 }
 
 impl LiveSet {
-    /// Reads and verifies everything that an alias points at; what is refused stays as it was `before`.
-    fn read(registry: &Registry, before: &Self) -> Result<Arc<Self>, ReloadError> {
-        let names = names(registry)?;
-        if names.is_empty() && !before.by_name.is_empty() {
-            return Err(ReloadError::Empty { root: registry.root().to_owned() });
+    /// Reads and verifies what an alias points at; what is refused stays as it was `before`.
+    fn read(reading: &Reading<'_>, before: &Self) -> Result<Arc<Self>, ReloadError> {
+        let looks = look(reading.registry)?;
+        if looks.is_empty() && !before.by_name.is_empty() {
+            return Err(ReloadError::Empty { root: reading.registry.root().to_owned() });
         }
-        let none = LiveVersions::default();
-        let read = |name: ModelName| {
-            let versions = LiveVersions::read(registry, &name, before.by_name.get(&name).unwrap_or(&none));
-            (name, versions)
+        let (none, unseen) = (LiveVersions::default(), Look::default());
+        let read = |(name, look): (&ModelName, &Look)| {
+            let (versions, seen) = (before.by_name.get(name).unwrap_or(&none), before.looks.get(name).unwrap_or(&unseen));
+            (name.clone(), reading.versions(name, look, versions, seen))
         };
-        let by_name: BTreeMap<_, _> = names.into_iter().map(read).collect();
-        let champions = by_name.values().filter_map(|versions| versions.by_alias("champion").cloned()).collect();
-        Ok(Arc::new(Self { by_name, champions }))
+        let mut by_name: BTreeMap<_, _> = looks.iter().map(read).collect();
+        if reading.depth != Depth::All {
+            // A folder that is gone may be on its way, or its disk may be: only those who ask for a reload say that they mean it.
+            let gone = before.by_name.iter().filter(|(name, _)| !looks.contains_key(*name));
+            by_name.extend(gone.map(|(name, versions)| (name.clone(), versions.gone(name))));
+        }
+        for (name, versions) in &mut by_name {
+            versions.share = reading.traffic.share(name);
+        }
+        Ok(Arc::new(Self { by_name, looks }))
     }
 
     /// Every version that answers.
     pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<LiveModel>> {
         self.by_name.values().flat_map(|versions| versions.versions.values())
-    }
-
-    /// The models that a request names, each version once, in the order asked for; all champions when it names none.
-    pub(crate) fn select(&self, addresses: &[String]) -> Result<Vec<&Arc<LiveModel>>, CallError> {
-        self.require_any()?;
-        if addresses.is_empty() {
-            return self.require_champion().map(|champions| champions.iter().collect());
-        }
-        check_count("models", addresses.len(), MAX_ADDRESSES)?;
-        let mut selected: Vec<&Arc<LiveModel>> = Vec::with_capacity(addresses.len());
-        for (position, address) in addresses.iter().enumerate() {
-            let model = self.find(address, || format!("models[{position}]"))?;
-            if !selected.iter().any(|known| Arc::ptr_eq(known, model)) {
-                selected.push(model);
-            }
-        }
-        Ok(selected)
-    }
-
-    /// The one model that a request names; the only champion when it names none.
-    pub(crate) fn select_one(&self, address: &str) -> Result<&Arc<LiveModel>, CallError> {
-        self.require_any()?;
-        if !address.is_empty() {
-            return self.find(address, || "model".to_owned());
-        }
-        match self.require_champion()? {
-            [only] => Ok(only),
-            several => {
-                let description = format!("should name a model, for {} have a champion", several.len());
-                Err(Violation::new("model", "MODEL_REQUIRED", &description).into())
-            }
-        }
     }
 
     /// What is live and what was refused.
@@ -312,70 +395,38 @@ impl LiveSet {
         LoadReport { live: live.collect(), refused: refused.collect() }
     }
 
-    fn require_any(&self) -> Result<(), CallError> {
-        if self.by_name.values().all(|model| model.versions.is_empty()) {
-            return Err(CallError::NotLoaded { description: "no model is loaded".to_owned() });
-        }
-        Ok(())
+    /// The models that have a champion.
+    fn with_champion(&self) -> impl Iterator<Item = &ModelName> {
+        self.by_name.iter().filter(|(_, versions)| versions.by_alias("champion").is_some()).map(|(name, _)| name)
     }
 
-    fn require_champion(&self) -> Result<&[Arc<LiveModel>], CallError> {
-        if self.champions.is_empty() {
-            return Err(CallError::NotLoaded { description: "no model has a champion".to_owned() });
-        }
-        Ok(&self.champions)
+    /// Whether the same versions answer to the same aliases.
+    fn answers_as(&self, other: &Self) -> bool {
+        let answers = |set: &Self| set.by_name.values().map(LiveVersions::n_answers).sum::<usize>();
+        let same = |(name, model): (&ModelName, &LiveVersions)| {
+            model.n_answers() == 0 || other.by_name.get(name).is_some_and(|other| model.answers_as(other))
+        };
+        answers(self) == answers(other) && self.by_name.iter().all(same)
     }
 
-    fn find(&self, address: &str, field: impl Fn() -> String) -> Result<&Arc<LiveModel>, CallError> {
-        let address: ModelAddress = address.parse().map_err(|error: retain_core::AddressError| {
-            CallError::from(Violation::new(field(), "INVALID_MODEL_ADDRESS", &error.to_string()))
-        })?;
-        let unknown = |reason, description: String| {
-            CallError::UnknownModel(Violation::new(field(), reason, &format!("names {description}")))
-        };
-        let Some(model) = self.by_name.get(&address.name) else {
-            let near = nearest(address.name.as_str(), self.by_name.keys().map(ModelName::as_str));
-            let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-            return Err(unknown("MODEL_NOT_FOUND", format!("`{}`, which is not a model here{hint}", address.name)));
-        };
-        let found = match &address.selector {
-            VersionSelector::Alias(alias) => model.by_alias(alias),
-            VersionSelector::Version(version) => model.versions.get(version),
-        };
-        found.ok_or_else(|| match model.why_not(&address) {
-            Ok(description) => unknown("VERSION_NOT_FOUND", description),
-            Err(refused) => refused,
-        })
-    }
-
-    /// What changed `before` this reading matters most where nothing failed: a model that stopped to answer.
-    fn log(&self, before: &Self) {
-        let report = self.report();
-        for model in &report.live {
+    /// Tells what this reading has changed, and returns how many refusals are new. A reload tells every refusal: somebody has asked.
+    fn log(&self, before: &Self, depth: Depth) -> u64 {
+        let (now, earlier) = (self.report(), before.report());
+        for model in now.live.iter().filter(|model| !earlier.live.contains(model)) {
             let aliases = model.aliases.join(",");
             tracing::info!(model.name = model.name, model.version = model.version, aliases, "model is live");
         }
-        for refusal in &report.refused {
+        let mut n_refused = 0;
+        for refusal in now.refused.iter().filter(|refusal| depth == Depth::All || !earlier.refused.contains(refusal)) {
             tracing::error!(model.name = refusal.name, model.version = refusal.version, reason = refusal.reason, "model refused");
+            n_refused += 1;
         }
-        for name in before.champions.iter().map(|model| &model.scorer.manifest().name) {
-            if self.by_name.get(name).is_none_or(|versions| versions.by_alias("champion").is_none()) {
-                tracing::warn!(model.name = name.as_str(), "model has no champion any more");
-            }
+        for name in before.with_champion().filter(|name| !self.with_champion().any(|with| with == *name)) {
+            tracing::warn!(model.name = name.as_str(), "model has no champion any more");
         }
-        if report.live.is_empty() {
+        if now.live.is_empty() {
             tracing::warn!("no model is live");
         }
+        n_refused
     }
-}
-
-/// The models that have a version, and those that should have: a folder with aliases whose bundles have lost their manifests.
-fn names(registry: &Registry) -> Result<BTreeSet<ModelName>, RegistryError> {
-    let mut names: BTreeSet<ModelName> = registry.names()?.into_iter().collect();
-    // The registry has just read this folder; if it is gone now, there is nothing to add.
-    for entry in std::fs::read_dir(registry.root()).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_str().and_then(|name| ModelName::new(name).ok());
-        names.extend(name.filter(|name| aliases_file(registry, name).is_file()));
-    }
-    Ok(names)
 }

@@ -18,9 +18,11 @@ use tonic::{Request, Response, Status};
 use crate::answers::Place;
 use crate::config::Config;
 use crate::convert::{Columns, score_batch};
+use crate::customers::Lookup;
 use crate::metrics::{Stage, Stopwatch};
 use crate::models::{LiveModel, LiveSet};
-use crate::service::{Prediction, arrival, observed};
+use crate::prediction_log::PredictionLog;
+use crate::service::{Prediction, arrival, log_batch, observed};
 use crate::status::{CallError, Violation, Violations, check_count};
 use crate::tensors::Inputs;
 
@@ -60,7 +62,7 @@ impl GrpcInferenceService for OpenInference {
 
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Result<Response<ModelReadyResponse>, Status> {
         let ModelReadyRequest { name, version } = request.into_inner();
-        let ready = self.prediction.models().live().select_one(&address(&name, &version)).is_ok();
+        let ready = self.prediction.models().live().select_one(&address(&name, &version), "").is_ok();
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
@@ -72,12 +74,13 @@ impl GrpcInferenceService for OpenInference {
     async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Result<Response<ModelMetadataResponse>, Status> {
         let ModelMetadataRequest { name, version } = request.into_inner();
         let set = self.prediction.models().live();
-        let model = set.select_one(&address(&name, &version))?;
+        let model = set.select_one(&address(&name, &version), "")?.model;
         Ok(Response::new(metadata(&set, model)))
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
         let (arrived, calls) = (arrival(&request), self.prediction.infer_calls());
+        let (log, request_id) = (self.prediction.log().cloned(), self.prediction.request_id(request.metadata()));
         let request = request.into_inner();
         let (set, config) = (self.prediction.models().live().clone(), self.prediction.config().clone());
         // What is only large in memory, as empty tensors are, shall not wait for its turn.
@@ -85,11 +88,12 @@ impl GrpcInferenceService for OpenInference {
         check_count("outputs", request.outputs.len(), MAX_OUTPUTS)?;
         let n_rows = request.inputs.first().and_then(|tensor| tensor.shape.first()).copied().unwrap_or(0);
         if usize::try_from(n_rows).is_ok_and(|n_rows| n_rows <= MAX_INLINE_ROWS) {
-            return Ok(Response::new(infer(&set, &config, request, calls.stopwatch(arrived))?));
+            let stopwatch = calls.stopwatch(arrived);
+            return Ok(Response::new(infer(&set, &config, request, log.as_deref(), request_id, stopwatch)?));
         }
         let place = self.large.clone().try_acquire_owned().map_err(|_| CallError::TooManyInFlight)?;
-        let mut response =
-            Response::new(self.prediction.work(move || infer(&set, &config, request, calls.stopwatch(arrived))).await?);
+        let work = move || infer(&set, &config, request, log.as_deref(), request_id, calls.stopwatch(arrived));
+        let mut response = Response::new(self.prediction.work(work).await?);
         response.extensions_mut().insert(Place::from(place));
         Ok(response)
     }
@@ -131,10 +135,14 @@ fn infer(
     set: &LiveSet,
     config: &Config,
     mut request: ModelInferRequest,
+    log: Option<&PredictionLog>,
+    request_id: Option<Arc<str>>,
     mut stopwatch: Stopwatch<'_>,
 ) -> Result<ModelInferResponse, CallError> {
     stopwatch.done(Stage::Queue);
-    let model = set.select_one(&address(&request.model_name, &request.model_version))?;
+    // The protocol knows no customers: without a version it is the champion that answers.
+    let asked = set.select_one(&address(&request.model_name, &request.model_version), "")?;
+    let model = asked.model;
     let is_raw = !request.raw_input_contents.is_empty();
     let requested = std::mem::take(&mut request.outputs);
     let id = std::mem::take(&mut request.id);
@@ -142,16 +150,19 @@ fn infer(
     let mut batch =
         v1::PredictBatchRequest { customer_ids: vec![String::new(); n_rows], columns, ..v1::PredictBatchRequest::default() };
     let mut violations = Violations::default();
-    let observed = observed(config, None, &[model], &mut violations);
-    let columns = Columns::take(&mut batch, &[model], place, config, &mut violations)?;
+    let observed = observed(config, None, &[asked], &mut violations);
+    let columns = Columns::take(&mut batch, &[asked], place, config, &mut violations)?;
     let wanted = wanted_outputs(&requested, model, &mut violations);
     violations.check()?;
     stopwatch.done(Stage::Convert);
-    let scored = score_batch(&columns, None, &[model], observed);
+    let mut scored = score_batch(&columns, None, &[asked], observed, log.is_some());
     stopwatch.done(Stage::Score);
     let mut refused = Violations::default();
-    scored.errors.into_iter().flatten().for_each(|error| refused.push(|| error));
+    std::mem::take(&mut scored.errors).into_iter().flatten().for_each(|error| refused.push(|| error));
     refused.check()?;
+    if let Some(log) = log {
+        log_batch(log.call(request_id), &mut scored, &[asked], (columns, Lookup::None, None), observed);
+    }
     let prediction = scored.predictions.into_iter().next().ok_or(CallError::Internal)?;
     let mut response = ModelInferResponse {
         model_name: model.scorer.manifest().name.to_string(),

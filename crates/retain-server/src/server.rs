@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -19,15 +19,18 @@ use tonic_health::pb::health_server::{self, HealthServer};
 
 use crate::api_keys::{Scope, check_keys};
 use crate::config::{Config, ConfigError};
+use crate::counts::Counts;
 use crate::customers::{Customers, CustomersError, CustomersReport, Patience};
 use crate::gate::{Access, Gate};
 use crate::health::Health;
 use crate::incoming;
 use crate::jwt::JwtError;
 use crate::metrics::{self, Calls, Endpoint, Places, serve_metrics};
+use crate::mirror::{Mirror, StoreError, store_url};
 use crate::model_service::ModelDirectory;
 use crate::models::{LoadReport, Models, ReloadError};
 use crate::open_inference::OpenInference;
+use crate::prediction_log::PredictionLog;
 use crate::routes::{Admission, Routes};
 use crate::service::Prediction;
 use crate::text::chain;
@@ -57,6 +60,7 @@ pub struct Server {
     local_addr: SocketAddr,
     config: Arc<Config>,
     models: Arc<Models>,
+    log: Option<Arc<PredictionLog>>,
     tls: Option<Arc<Tls>>,
     gate: Arc<Gate>,
     metrics: Option<TcpListener>,
@@ -75,6 +79,7 @@ pub enum Stop {
 #[derive(Debug, Clone)]
 pub struct ServerHandle {
     models: Arc<Models>,
+    log: Option<Arc<PredictionLog>>,
     tls: Option<Arc<Tls>>,
     gate: Arc<Gate>,
     metrics_addr: Option<SocketAddr>,
@@ -113,6 +118,9 @@ pub enum ServerError {
     /// Traces cannot be sent.
     #[error("traces cannot be sent")]
     Traces(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The object store cannot be the models directory.
+    #[error("the models cannot be read")]
+    Store(#[from] StoreError),
     /// Anybody on the network could call.
     #[error("`{address}` can be reached from elsewhere, and callers are asked for neither an API key, a token nor a certificate")]
     Unprotected {
@@ -149,9 +157,12 @@ impl Server {
         let listener = listen(config.listen)?;
         let metrics = config.metrics_listen.map(listen).transpose()?;
         let local_addr = listener.local_addr().map_err(|source| ServerError::Bind { address: config.listen, source })?;
+        let mirror = store_url(&config.models).map(|url| Mirror::open(url, config.models_cache.as_deref())).transpose()?;
+        let registry = Registry::new(mirror.as_ref().map_or(&config.models, |mirror| mirror.root()));
         let customers = config.features.clone().map(|features| Customers::new(features, config.now));
-        let models = Arc::new(Models::new(Registry::new(&config.models), Health::new().await, customers));
-        Ok(Self { listener, local_addr, config: Arc::new(config), models, tls, gate, metrics })
+        let models = Arc::new(Models::new(registry, mirror, config.traffic.clone(), Health::new().await, customers));
+        let log = config.prediction_log.clone().map(|settings| Arc::new(PredictionLog::new(settings, config.now)));
+        Ok(Self { listener, local_addr, config: Arc::new(config), models, log, tls, gate, metrics })
     }
 
     /// The address it listens on, with the port that was given for port 0.
@@ -162,7 +173,8 @@ impl Server {
     /// What acts on the server once it runs.
     pub fn handle(&self) -> ServerHandle {
         let metrics_addr = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
-        ServerHandle { models: self.models.clone(), tls: self.tls.clone(), gate: self.gate.clone(), metrics_addr }
+        let (models, log) = (self.models.clone(), self.log.clone());
+        ServerHandle { models, log, tls: self.tls.clone(), gate: self.gate.clone(), metrics_addr }
     }
 
     /// Answers until `shutdown` completes and calls in flight are done, at most `drain_seconds` later.
@@ -175,16 +187,21 @@ impl Server {
     /// [`ServerError`] when the transport breaks off. Models that cannot be loaded are no error here: they are logged, and the
     /// server says `NOT_SERVING`.
     pub async fn serve(self, shutdown: impl Future<Output = Stop>) -> Result<(), ServerError> {
-        let Self { listener, local_addr, config, models, tls, gate, metrics } = self;
+        let handle = self.handle();
+        let Self { listener, local_addr, config, models, log, tls, gate, metrics } = self;
         let stop = watch::Sender::new(false);
         let rooms = Rooms::new(&config);
         let calls = Arc::new(Calls::new(methods()));
         let tracing = config.traces.as_ref().map(Tracing::new).transpose()?.map(Arc::new);
         let door = Routes::new(Duration::from_secs(config.request_seconds), gate, calls.clone(), tracing.clone());
-        let routes = routes(door, &config, &models, &stop, &rooms, &calls)?;
+        let prediction = Prediction::new(models.clone(), config.clone(), log.clone(), stop.subscribe(), &calls);
+        let routes = routes(door, &config, &models, &rooms, prediction)?;
+        if let Some(log) = &log {
+            log.start();
+        }
         tracing::info!(address = %local_addr, models = %config.models.display(), tls = tls.is_some(), "listening");
         let _telling = metrics.map(|listener| {
-            let registry = metrics::registry(calls, models.clone(), rooms.places(&config));
+            let registry = metrics::registry(calls, models.clone(), handle, rooms.places(&config));
             let endpoint = Arc::new(Endpoint { registry, models: models.clone() });
             Running(tokio::spawn(serve_metrics(listener, endpoint)).abort_handle())
         });
@@ -201,25 +218,32 @@ impl Server {
         let _watching = tls.map(|tls| Running(tokio::spawn(tls.watch()).abort_handle()));
         let serving = transport().serve_with_incoming_shutdown(routes, connections, stopped());
         let loading = models.clone();
+        let watch = Duration::from_secs(config.models_check_seconds);
+        let _watching_models = (!watch.is_zero()).then(|| Running(tokio::spawn(models.clone().watch(watch)).abort_handle()));
         // A failure is logged where it happens; here there is nobody to tell.
         let loading = async move {
             let _ = loading.reload().await;
             loading.watch_customers().await;
         };
         let _loading = Running(tokio::spawn(loading).abort_handle());
+        let (drain, stopped_at) = (Duration::from_secs(config.drain_seconds), OnceLock::new());
         let stopping = async {
             let how = shutdown.await;
             let grace_seconds = if how == Stop::Gracefully { config.grace_seconds } else { 0 };
             tracing::info!(grace_seconds, "stopping");
             models.health().close().await;
             tokio::time::sleep(Duration::from_secs(grace_seconds)).await;
+            stopped_at.get_or_init(Instant::now);
             stop.send_replace(true);
             models.health().end_watches().await;
-            tokio::time::sleep(Duration::from_secs(config.drain_seconds)).await;
+            tokio::time::sleep(drain).await;
         };
         tokio::select! {
             result = serving => result?,
             () = stopping => tracing::warn!(drain_seconds = config.drain_seconds, "stopped before all calls were done"),
+        }
+        if let Some(log) = log {
+            close_log(log, drain.saturating_sub(stopped_at.get().map_or(Duration::ZERO, Instant::elapsed))).await;
         }
         if let Some(tracing) = tracing {
             tracing.close().await;
@@ -236,6 +260,14 @@ impl Server {
         handle.loaded().await;
         handle.customers().await;
         RunningServer { local_addr, handle, stop, serving }
+    }
+}
+
+/// Waits until what was predicted is written, for what is left of the time that calls have to end, and a second at least.
+async fn close_log(log: Arc<PredictionLog>, longest: Duration) {
+    let closing = tokio::task::spawn_blocking(move || log.close());
+    if tokio::time::timeout(longest.max(Duration::from_secs(1)), closing).await.is_err() {
+        tracing::warn!("stopped before the prediction log was written");
     }
 }
 
@@ -312,14 +344,13 @@ fn routes(
     door: Routes,
     config: &Arc<Config>,
     models: &Arc<Models>,
-    stop: &watch::Sender<bool>,
     rooms: &Rooms,
-    counts: &Arc<Calls>,
+    prediction: Prediction,
 ) -> Result<Routes, ServerError> {
     let (calls, batches) = (rooms.calls.clone(), rooms.batches.clone());
     let streams = Admission::WhileOpen(rooms.streams.clone());
     let descriptions = Admission::UntilSent(rooms.descriptions.clone());
-    let prediction = Arc::new(Prediction::new(models.clone(), config.clone(), stop.subscribe(), counts));
+    let prediction = Arc::new(prediction);
     // Batches may be larger than single requests, and wait for a room of their own.
     let batch = Undecoded::<PredictBatch>::new(prediction.clone(), config.max_batch_bytes);
     let predict_one = Undecoded::<Predict>::new(prediction.clone(), config.max_message_bytes);
@@ -409,6 +440,15 @@ impl ServerHandle {
     /// What answers now and what was refused when the registry was last read.
     pub fn report(&self) -> LoadReport {
         self.models.live().report()
+    }
+
+    /// What happened since the server began.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.models.counts();
+        if let Some(log) = &self.log {
+            log.count(&mut counts);
+        }
+        counts
     }
 
     /// Reads the registry again and swaps in what passes its checks, and the customer table where it has changed; waits while another

@@ -14,28 +14,35 @@ use retain_proto::inference::grpc_inference_service_server as inference_server;
 use retain_proto::v1;
 use retain_proto::v1::prediction_service_server::{self as prediction_server, PredictionService};
 use tokio::sync::{Semaphore, watch};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::arrow_stream;
 use crate::call::Arrival;
 use crate::config::Config;
-use crate::convert::{self, ArrowRequest, Columns, Features, Given, Language, Place, Stored, Wanted};
+use crate::convert::{self, ArrowRequest, Columns, Features, Given, Language, Place, ScoredBatch, Stored, Wanted};
 use crate::customers::{Lookup, StoredRow};
 use crate::metrics::{Calls, MethodCalls, Stage, Stopwatch};
-use crate::models::{LiveModel, LiveSet, MAX_ADDRESSES, Models};
+use crate::models::{Asked, LiveModel, LiveSet, MAX_ADDRESSES, Models};
 use crate::predict_request;
+use crate::prediction_log::{LoggedCall, PredictedRows, PredictionLog, ShadowCustomers};
 use crate::status::{CallError, Violation, Violations, check_count, malformed};
 use crate::stream::{StreamAnswers, answer_stream};
+use crate::text::printable;
 use crate::weigh::weigh_batch;
 
 /// Memory that a decoded batch may take for every byte that an encoded one may: 10,000 rows of 200 short texts take seven.
 const DECODED_PER_BYTE: usize = 8;
+/// The header in which a caller names its request, and how much of the name is logged.
+const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID_CHARS: usize = 128;
 
 /// Answers `Predict`, `PredictBatch`, `PredictStream`, `Explain` and `WhatIf`.
 #[derive(Clone)]
 pub(crate) struct Prediction {
     models: Arc<Models>,
     config: Arc<Config>,
+    log: Option<Arc<PredictionLog>>,
     batch_workers: Arc<Semaphore>,
     /// Becomes true when the server is told to stop.
     stopping: watch::Receiver<bool>,
@@ -78,7 +85,8 @@ impl PredictionService for Prediction {
         // The server's own route goes through `undecoded`.
         let mut stopwatch = self.methods.predict.stopwatch(arrival(&request));
         stopwatch.done(Stage::Queue);
-        Ok(Response::new(self.answer(request.get_ref(), stopwatch)?))
+        let request_id = self.request_id(request.metadata());
+        Ok(Response::new(self.answer(request.get_ref(), request_id, stopwatch)?))
     }
 
     async fn predict_batch(
@@ -86,7 +94,8 @@ impl PredictionService for Prediction {
         request: Request<v1::PredictBatchRequest>,
     ) -> Result<Response<v1::PredictBatchResponse>, Status> {
         // As above: a batch is weighed before it is decoded.
-        Ok(Response::new(self.answer_batch(arrival(&request), || Ok(request.into_inner())).await?))
+        let (arrived, request_id) = (arrival(&request), self.request_id(request.metadata()));
+        Ok(Response::new(self.answer_batch(arrived, || Ok(request.into_inner()), request_id).await?))
     }
 
     type PredictStreamStream = StreamAnswers;
@@ -95,7 +104,8 @@ impl PredictionService for Prediction {
         &self,
         request: Request<Streaming<v1::PredictRequest>>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
-        Ok(Response::new(answer_stream(self.clone(), request, self.stopping.clone())))
+        let request_id = self.request_id(request.metadata());
+        Ok(Response::new(answer_stream(self.clone(), request, request_id, self.stopping.clone())))
     }
 
     async fn what_if(&self, request: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
@@ -116,11 +126,18 @@ impl PredictionService for Prediction {
 
 impl Prediction {
     /// Asks these models, within these limits.
-    pub(crate) fn new(models: Arc<Models>, config: Arc<Config>, stopping: watch::Receiver<bool>, calls: &Arc<Calls>) -> Self {
+    pub(crate) fn new(
+        models: Arc<Models>,
+        config: Arc<Config>,
+        log: Option<Arc<PredictionLog>>,
+        stopping: watch::Receiver<bool>,
+        calls: &Arc<Calls>,
+    ) -> Self {
         let n_workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             models,
             config,
+            log,
             batch_workers: Arc::new(Semaphore::new(n_workers)),
             stopping,
             methods: Arc::new(Methods::new(calls)),
@@ -134,6 +151,16 @@ impl Prediction {
 
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    pub(crate) fn log(&self) -> Option<&Arc<PredictionLog>> {
+        self.log.as_ref()
+    }
+
+    /// What the caller calls the request, where that is logged.
+    pub(crate) fn request_id(&self, metadata: &MetadataMap) -> Option<Arc<str>> {
+        let id = metadata.get(REQUEST_ID).filter(|_| self.log.is_some())?;
+        Some(printable(id.to_str().ok()?, REQUEST_ID_CHARS).into())
     }
 
     /// Measures one message of a stream, from now on.
@@ -155,19 +182,25 @@ impl Prediction {
     pub(crate) fn answer(
         &self,
         request: &v1::PredictRequest,
+        request_id: Option<Arc<str>>,
         stopwatch: Stopwatch<'_>,
     ) -> Result<v1::PredictResponse, CallError> {
-        self.predictions(&request.customer_id, &Features::from(&request.features), request, stopwatch)
+        self.predictions(&request.customer_id, &Features::from(&request.features), request, request_id, stopwatch)
     }
 
     /// Answers one request that is still encoded.
-    pub(crate) fn answer_undecoded(&self, message: &[u8], arrived: Instant) -> Result<v1::PredictResponse, CallError> {
+    pub(crate) fn answer_undecoded(
+        &self,
+        message: &[u8],
+        request_id: Option<Arc<str>>,
+        arrived: Instant,
+    ) -> Result<v1::PredictResponse, CallError> {
         let mut stopwatch = self.methods.predict.stopwatch(arrived);
         stopwatch.done(Stage::Queue);
         match predict_request::read(message) {
-            Some(request) => self.predictions(request.customer_id, &request.features, &request.rest, stopwatch),
+            Some(request) => self.predictions(request.customer_id, &request.features, &request.rest, request_id, stopwatch),
             None => match v1::PredictRequest::decode(message) {
-                Ok(request) => self.answer(&request, stopwatch),
+                Ok(request) => self.answer(&request, request_id, stopwatch),
                 Err(error) => Err(malformed(&error.to_string()).into()),
             },
         }
@@ -179,22 +212,43 @@ impl Prediction {
         customer_id: &str,
         features: &Features<'_>,
         request: &v1::PredictRequest,
+        request_id: Option<Arc<str>>,
         mut stopwatch: Stopwatch<'_>,
     ) -> Result<v1::PredictResponse, CallError> {
         let set = self.models.live();
-        let models = set.select(&request.models)?;
+        let models = set.select_for(&request.models, &request.customer_id)?;
         let mut violations = Violations::default();
         let observed = observed(&self.config, request.observed_at.as_ref(), &models, &mut violations);
         let wanted = Wanted::of(request, &mut violations);
         check_features(features, request.unknown_feature_policy, &models, &self.config, &mut violations)?;
         let customers = Lookup::new(&self.models);
-        let row = customers.find(customer_id, features, &models)?;
+        let row = customers.find(customer_id, features, versions(&models))?;
         let given = Given::new(features, stored(row, request.observed_at.as_ref(), observed));
-        let rows: Vec<_> = models.iter().map(|model| convert::encode(&given, model, observed, &mut violations)).collect();
+        let rows: Vec<_> = models.iter().map(|asked| convert::encode(&given, asked.model, observed, &mut violations)).collect();
         violations.check()?;
         stopwatch.done(Stage::Convert);
-        let predictions = models.iter().zip(rows).map(|(model, row)| convert::predict(model, row, wanted)).collect();
+        let mut call = self.log.as_ref().map(|log| log.call(request_id));
+        let mut predictions = Vec::with_capacity(models.len());
+        for (asked, mut row) in models.iter().zip(rows) {
+            let (answer, prediction) = convert::predict(asked, &mut row, wanted);
+            predictions.push(answer);
+            if let Some(call) = &mut call {
+                let (customer_id, values) = (customer_id.to_owned(), row.values);
+                call.add(asked.model, asked.alias, PredictedRows::One { customer_id, values, prediction });
+                call.add_shadow(asked);
+            }
+        }
         stopwatch.finish(Stage::Score);
+        if let Some(call) = call {
+            let given_observed = request.observed_at.as_ref().and(observed);
+            call.end(observed, || ShadowCustomers::One {
+                customer_id: customer_id.to_owned(),
+                features: features.to_owned(),
+                elapsed_days: wanted.elapsed_days,
+                customers: customers.kept(),
+                given_observed,
+            });
+        }
         let stored_row = row.map(|row| convert::stored_row(row, (self.config.now)()));
         Ok(v1::PredictResponse { predictions, customer_id: customer_id.to_owned(), stored_row })
     }
@@ -202,20 +256,20 @@ impl Prediction {
     fn explanation(&self, request: v1::ExplainRequest, mut stopwatch: Stopwatch<'_>) -> Result<v1::ExplainResponse, CallError> {
         stopwatch.done(Stage::Queue);
         let set = self.models.live();
-        let model = set.select_one(&request.model)?;
+        let asked = set.select_one(&request.model, &request.customer_id)?;
         let mut violations = Violations::default();
-        let observed = observed(&self.config, request.observed_at.as_ref(), &[model], &mut violations);
+        let observed = observed(&self.config, request.observed_at.as_ref(), &[asked], &mut violations);
         let language = Language::of(request.language, &mut violations);
         let features = Features::from(&request.features);
-        check_features(&features, request.unknown_feature_policy, &[model], &self.config, &mut violations)?;
+        check_features(&features, request.unknown_feature_policy, &[asked], &self.config, &mut violations)?;
         let customers = Lookup::new(&self.models);
-        let row = customers.find(&request.customer_id, &features, &[model])?;
+        let row = customers.find(&request.customer_id, &features, versions(&[asked]))?;
         let given = Given::new(&features, stored(row, request.observed_at.as_ref(), observed));
-        let encoded = convert::encode(&given, model, observed, &mut violations);
+        let encoded = convert::encode(&given, asked.model, observed, &mut violations);
         violations.check()?;
         stopwatch.done(Stage::Convert);
         let stored_row = row.map(|row| convert::stored_row(row, (self.config.now)()));
-        let explanation = convert::explain(model, encoded, language);
+        let explanation = convert::explain(&asked, encoded, language);
         stopwatch.finish(Stage::Score);
         Ok(v1::ExplainResponse { customer_id: request.customer_id, stored_row, ..explanation })
     }
@@ -224,22 +278,26 @@ impl Prediction {
     pub(crate) async fn answer_undecoded_batch(
         &self,
         message: Bytes,
+        request_id: Option<Arc<str>>,
         arrived: Instant,
     ) -> Result<v1::PredictBatchResponse, CallError> {
         let config = self.config.clone();
-        self.answer_batch(arrived, move || decode_batch(message, &config)).await
+        self.answer_batch(arrived, move || decode_batch(message, &config), request_id).await
     }
 
     async fn answer_batch(
         &self,
         arrived: Instant,
         read: impl FnOnce() -> Result<v1::PredictBatchRequest, CallError> + Send + 'static,
+        request_id: Option<Arc<str>>,
     ) -> Result<v1::PredictBatchResponse, CallError> {
         let (config, models, methods) = (self.config.clone(), self.models.clone(), self.methods.clone());
+        let log = self.log.clone();
         self.work(move || {
             let mut stopwatch = methods.predict_batch.stopwatch(arrived);
             stopwatch.done(Stage::Queue);
-            batch_response(&models.live(), &Lookup::new(&models), &config, read()?, stopwatch)
+            let call = log.as_ref().map(|log| log.call(request_id));
+            batch_response(&models.live(), &Lookup::new(&models), &config, read()?, call, stopwatch)
         })
         .await
     }
@@ -266,14 +324,14 @@ impl Prediction {
 fn check_features(
     features: &Features<'_>,
     policy: i32,
-    models: &[&Arc<LiveModel>],
+    models: &[Asked<'_>],
     config: &Config,
     violations: &mut Violations,
 ) -> Result<(), CallError> {
     check_count("features", features.len(), config.max_features)?;
     let rejects = convert::rejects_unknown(policy, violations);
     // Most often one model knows them all.
-    if rejects && !models.iter().any(|model| features.are_known_to(model.scorer.schema())) {
+    if rejects && !models.iter().any(|asked| features.are_known_to(asked.model.scorer.schema())) {
         let names = features.names().map(|name| (name, 0));
         convert::check_names(names, models, |name, _| convert::feature_path(name), violations);
     }
@@ -284,10 +342,10 @@ fn check_features(
 pub(crate) fn observed(
     config: &Config,
     given: Option<&Timestamp>,
-    models: &[&Arc<LiveModel>],
+    models: &[Asked<'_>],
     violations: &mut Violations,
 ) -> Option<Day> {
-    let now = || models.iter().any(|model| model.has_dates).then(|| (config.now)());
+    let now = || models.iter().any(Asked::has_dates).then(|| (config.now)());
     if given.is_some() { convert::observed_at(given, violations).or_else(now) } else { now() }
 }
 
@@ -317,7 +375,7 @@ fn what_if_response(
     mut stopwatch: Stopwatch<'_>,
 ) -> Result<v1::WhatIfResponse, CallError> {
     stopwatch.done(Stage::Queue);
-    let models = set.select(&request.models)?;
+    let models = set.select_for(&request.models, &request.customer_id)?;
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let language = Language::of(request.language, &mut violations);
@@ -328,13 +386,14 @@ fn what_if_response(
         let names = changes.flat_map(|(position, change)| change.features.keys().map(move |name| (name.as_str(), position)));
         convert::check_names(names, &models, |name, position| convert::changed_path(position, name), &mut violations);
     }
-    let row = customers.find(&request.customer_id, &features, &models)?;
+    let row = customers.find(&request.customer_id, &features, versions(&models))?;
     let given = Given::new(&features, stored(row, request.observed_at.as_ref(), observed));
-    let rows = models.iter().map(|model| convert::encode_changes(&given, &request.changes, model, observed, &mut violations));
+    let rows =
+        models.iter().map(|asked| convert::encode_changes(&given, &request.changes, asked.model, observed, &mut violations));
     let rows: Vec<_> = rows.collect();
     violations.check()?;
     stopwatch.done(Stage::Convert);
-    let comparisons = models.iter().zip(rows).map(|(model, (before, after))| convert::compare(model, before, after));
+    let comparisons = models.iter().zip(rows).map(|(asked, (before, after))| convert::compare(asked, before, after));
     let (comparisons, note) = (comparisons.collect(), language.association_note().to_owned());
     stopwatch.finish(Stage::Score);
     let stored_row = row.map(|row| convert::stored_row(row, (config.now)()));
@@ -346,22 +405,27 @@ fn batch_response(
     customers: &Lookup,
     config: &Config,
     mut request: v1::PredictBatchRequest,
+    call: Option<LoggedCall<'_>>,
     mut stopwatch: Stopwatch<'_>,
 ) -> Result<v1::PredictBatchResponse, CallError> {
     if !request.arrow_ipc.is_empty() {
-        return arrow_batch_response(set, customers, config, request);
+        return arrow_batch_response(set, customers, config, request, call, stopwatch);
     }
     let models = set.select(&request.models)?;
     let mut violations = Violations::default();
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let columns = Columns::take(&mut request, &models, Place::Columns, config, &mut violations)?;
     violations.check()?;
-    let asked_observed = request.observed_at.as_ref().and(observed);
-    let stored = customers.find_all(&request.customer_ids, asked_observed, &models)?;
+    let given_observed = request.observed_at.as_ref().and(observed);
+    let stored = customers.find_all(columns.customer_ids(), given_observed, versions(&models))?;
     let ages = stored.as_ref().map(|stored| stored.ages((config.now)())).unwrap_or_default();
     stopwatch.done(Stage::Convert);
-    let scored = convert::score_batch(&columns, stored.as_ref(), &models, observed);
+    let mut scored = convert::score_batch(&columns, stored.as_ref(), &models, observed, call.is_some());
     stopwatch.done(Stage::Score);
+    drop(stored);
+    if let Some(call) = call {
+        log_batch(call, &mut scored, &models, (columns, customers.kept(), given_observed), observed);
+    }
     let mut response = v1::PredictBatchResponse::from(scored);
     response.stored_age_seconds = ages;
     stopwatch.finish(Stage::Convert);
@@ -373,6 +437,8 @@ fn arrow_batch_response(
     customers: &Lookup,
     config: &Config,
     mut request: v1::PredictBatchRequest,
+    call: Option<LoggedCall<'_>>,
+    mut stopwatch: Stopwatch<'_>,
 ) -> Result<v1::PredictBatchResponse, CallError> {
     let models = set.select(&request.models)?;
     convert::check_alone(&request)?;
@@ -382,14 +448,45 @@ fn arrow_batch_response(
     let observed = observed(config, request.observed_at.as_ref(), &models, &mut violations);
     let columns = Columns::of_arrow(&mut arrow, request.unknown_feature_policy, &models, &mut violations);
     violations.check()?;
-    let asked_observed = request.observed_at.as_ref().and(observed);
-    let stored = customers.find_all(&arrow.customer_ids, asked_observed, &models)?;
+    let given_observed = request.observed_at.as_ref().and(observed);
+    let stored = customers.find_all(columns.customer_ids(), given_observed, versions(&models))?;
     let ages = stored.as_ref().map(|stored| stored.ages((config.now)())).unwrap_or_default();
-    let scored = convert::score_batch(&columns, stored.as_ref(), &models, observed);
-    convert::arrow_response(&arrow.customer_ids, &ages, scored)
+    stopwatch.done(Stage::Convert);
+    let mut scored = convert::score_batch(&columns, stored.as_ref(), &models, observed, call.is_some());
+    stopwatch.done(Stage::Score);
+    drop(stored);
+    let customer_ids = columns.customer_ids().to_vec();
+    if let Some(call) = call {
+        log_batch(call, &mut scored, &models, (columns, customers.kept(), given_observed), observed);
+    }
+    let response = convert::arrow_response(&customer_ids, &ages, scored)?;
+    stopwatch.finish(Stage::Convert);
+    Ok(response)
+}
+
+/// Every version that may answer.
+fn versions<'m>(models: &'m [Asked<'_>]) -> impl Iterator<Item = &'m Arc<LiveModel>> {
+    models.iter().flat_map(|asked| [Some(asked.model), asked.challenger]).flatten()
 }
 
 /// The moment that a row's dates are counted to: what the request says, or else the row's own.
-fn stored<'v>(row: Option<StoredRow<'v>>, given: Option<&Timestamp>, observed: Option<Day>) -> Option<Stored<'v>> {
+pub(crate) fn stored<'v>(row: Option<StoredRow<'v>>, given: Option<&Timestamp>, observed: Option<Day>) -> Option<Stored<'v>> {
     row.map(|row| Stored { row, observed: given.and(observed).or_else(|| Some(row.observed())) })
+}
+
+/// Hands a batch to the log, and its columns to the shadows, with the customer table and the day that the request counts dates to.
+pub(crate) fn log_batch(
+    mut call: LoggedCall<'_>,
+    scored: &mut ScoredBatch,
+    models: &[Asked<'_>],
+    (columns, customers, given_observed): (Columns, Lookup, Option<Day>),
+    observed: Option<Day>,
+) {
+    for (model, alias, rows) in std::mem::take(&mut scored.predicted) {
+        call.add(&model, alias, rows);
+    }
+    for asked in models {
+        call.add_shadow(asked);
+    }
+    call.end(observed, || ShadowCustomers::Many { columns, customers, given_observed });
 }

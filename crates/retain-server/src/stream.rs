@@ -31,6 +31,7 @@ pub(crate) type StreamAnswers = Pin<Box<dyn Stream<Item = StreamAnswer> + Send>>
 pub(crate) fn answer_stream(
     prediction: Prediction,
     request: Request<Streaming<v1::PredictRequest>>,
+    request_id: Option<Arc<str>>,
     stopping: watch::Receiver<bool>,
 ) -> StreamAnswers {
     let caller = request.extensions().get::<Arc<Caller>>().cloned();
@@ -39,7 +40,8 @@ pub(crate) fn answer_stream(
     // The last word has a room of its own: there is none among the answers where a client does not read.
     let (ending, ended) = mpsc::channel(1);
     tokio::spawn(async move {
-        if let Err(status) = answer_all(&prediction, requests, answers, stopping, caller).await {
+        let requests = Incoming { requests, caller, request_id };
+        if let Err(status) = answer_all(&prediction, requests, answers, stopping).await {
             // A client that is gone does not hear it.
             let _ = ending.try_send(Err(status));
         }
@@ -47,12 +49,18 @@ pub(crate) fn answer_stream(
     Box::pin(ReceiverStream::new(receiver).chain(ReceiverStream::new(ended)))
 }
 
+/// What a stream brings, and whose it is.
+struct Incoming {
+    requests: Streaming<v1::PredictRequest>,
+    caller: Option<Arc<Caller>>,
+    request_id: Option<Arc<str>>,
+}
+
 async fn answer_all(
     prediction: &Prediction,
-    mut requests: Streaming<v1::PredictRequest>,
+    Incoming { mut requests, caller, request_id }: Incoming,
     answers: mpsc::Sender<StreamAnswer>,
     mut stopping: watch::Receiver<bool>,
-    caller: Option<Arc<Caller>>,
 ) -> Result<(), Status> {
     loop {
         let step = async {
@@ -68,7 +76,7 @@ async fn answer_all(
         let Some((slot, request)) = next else { return Ok(()) };
         // Each message counts as a call: otherwise a stream would go round the limit.
         let allowed = caller.as_ref().map_or(Ok(()), |caller| caller.count_call());
-        let answer = allowed.and_then(|()| prediction.answer(&request, prediction.stream_stopwatch()));
+        let answer = allowed.and_then(|()| prediction.answer(&request, request_id.clone(), prediction.stream_stopwatch()));
         slot.send(Ok(outcome(prediction, answer)));
     }
 }

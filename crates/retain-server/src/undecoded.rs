@@ -32,6 +32,7 @@ pub(crate) trait Method: Clone + Send + Sync + 'static {
     fn answer(
         prediction: Arc<Prediction>,
         message: Bytes,
+        request_id: Option<Arc<str>>,
         arrived: Instant,
     ) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
 }
@@ -43,8 +44,13 @@ pub(crate) struct Predict;
 impl Method for Predict {
     type Answer = v1::PredictResponse;
 
-    async fn answer(prediction: Arc<Prediction>, message: Bytes, arrived: Instant) -> Result<Self::Answer, CallError> {
-        prediction.answer_undecoded(&message, arrived)
+    async fn answer(
+        prediction: Arc<Prediction>,
+        message: Bytes,
+        request_id: Option<Arc<str>>,
+        arrived: Instant,
+    ) -> Result<Self::Answer, CallError> {
+        prediction.answer_undecoded(&message, request_id, arrived)
     }
 }
 
@@ -55,8 +61,13 @@ pub(crate) struct PredictBatch;
 impl Method for PredictBatch {
     type Answer = v1::PredictBatchResponse;
 
-    async fn answer(prediction: Arc<Prediction>, message: Bytes, arrived: Instant) -> Result<Self::Answer, CallError> {
-        prediction.answer_undecoded_batch(message, arrived).await
+    async fn answer(
+        prediction: Arc<Prediction>,
+        message: Bytes,
+        request_id: Option<Arc<str>>,
+        arrived: Instant,
+    ) -> Result<Self::Answer, CallError> {
+        prediction.answer_undecoded_batch(message, request_id, arrived).await
     }
 }
 
@@ -103,7 +114,8 @@ impl<M: Method> UnaryService<Bytes> for Calling<M> {
     type Future = BoxFuture<Response<M::Answer>, Status>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let answer = M::answer(self.prediction.clone(), request.into_inner(), self.arrived);
+        let request_id = self.prediction.request_id(request.metadata());
+        let answer = M::answer(self.prediction.clone(), request.into_inner(), request_id, self.arrived);
         Box::pin(async move { Ok(Response::new(answer.await?)) })
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// The server file; variables of the environment such as `RETAIN__LISTEN` go before it, and flags before both
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Folder of published models
+    /// Folder of published models, or an object store such as `s3://bucket/prefix`
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:50051]
@@ -44,7 +44,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<Exit> {
     let config = read_config(arguments)?;
-    if !config.models.is_dir() {
+    let is_store = config.models.to_str().is_some_and(|models| models.contains("://"));
+    if !is_store && !config.models.is_dir() {
         let message = format!("there is no folder `{}` with published models", config.models.display());
         let hint = "`retain models publish --model DIR --promote` makes one, `retain quickstart` an example";
         return Err(Complaint::usage(message).hint(hint).into());
@@ -105,6 +106,10 @@ pub(crate) async fn bind(config: Config) -> Result<Server> {
         ServerError::Bind { address, .. } => {
             let complaint = Complaint::usage(format!("the server cannot listen on `{address}`")).because(error);
             complaint.hint("choose another address or port with `--listen`; port 0 takes a free one").into()
+        }
+        ServerError::Store(_) => {
+            let complaint = Complaint::usage("the models of the server file cannot be used").because(error);
+            complaint.hint("`models` is a folder, or in builds that know object stores an address such as `s3://bucket/prefix`").into()
         }
         ServerError::Tls(_) => {
             let complaint = Complaint::usage("the certificate of the server file cannot be used").because(error);

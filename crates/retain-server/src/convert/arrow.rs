@@ -109,6 +109,11 @@ fn whole_number(array: &ArrayRef, row: usize) -> Option<String> {
 }
 
 impl ArrowColumn {
+    /// Memory that the values take, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.parts.iter().map(|(_, array)| array.get_array_memory_size()).sum()
+    }
+
     /// The value of a row.
     pub(super) fn value(&self, row: usize) -> FeatureValue<'_> {
         let (array, row) = self.part(row);
@@ -194,7 +199,7 @@ pub(crate) fn arrow_response(
     ages: &[f64],
     scored: ScoredBatch,
 ) -> Result<v1::PredictBatchResponse, CallError> {
-    let ScoredBatch { errors, mut predictions } = scored;
+    let ScoredBatch { errors, mut predictions, .. } = scored;
     let texts = |text: &dyn Fn(&Violation) -> String| -> ArrayRef {
         Arc::new(errors.iter().map(|error| error.as_ref().map(text)).collect::<StringArray>())
     };

@@ -1,6 +1,6 @@
 //! Batches, column by column: checks the columns once, then scores block after block with the memory of one block.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use retain_core::{ColumnKind, Day, FeatureSpec, FeatureValue, ValueError, ValueNote};
@@ -9,16 +9,19 @@ use retain_proto::v1::feature_column::Values;
 use retain_score::Prediction;
 
 use super::arrow::{ArrowColumn, ArrowRequest};
-use super::{QUOTED_CHARS, age_seconds, band, check_names, model_version, rejects_unknown, value_reason, warning_code};
+use super::{QUOTED_CHARS, age_seconds, alias, band, check_names, model_version, rejects_unknown, value_reason, warning_code};
 use crate::arrow_stream::{FIELD, column_path};
 use crate::config::Config;
 use crate::customers::{StoredCells, StoredRow, unknown_customer};
-use crate::models::LiveModel;
+use crate::models::{Alias, Asked, LiveModel};
+use crate::prediction_log::PredictedRows;
 use crate::status::{CallError, Violation, Violations, check_count};
 use crate::text::printable;
 
 /// Rows that are encoded before they are scored: enough to keep the scorer busy, few enough to stay in the cache.
 const BLOCK_ROWS: usize = 256;
+/// Rows that are handed to the log at once.
+const LOGGED_ROWS: usize = 1_024;
 
 /// Where a request has its columns, to name what is wrong with them.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +41,8 @@ pub(crate) enum Place {
 
 /// The columns of a request, checked: each has a name that stands once and as many values as there are rows.
 pub(crate) struct Columns {
-    n_rows: usize,
+    /// Whom each row is about.
+    customer_ids: Vec<String>,
     place: Place,
     list: Vec<Column>,
 }
@@ -67,7 +71,7 @@ pub(crate) struct StoredRows<'v> {
 
 /// Which rows are encoded, and by what.
 struct Encoding<'e> {
-    block: Range<usize>,
+    rows: &'e [u32],
     features: &'e [FeatureSpec],
     stored: Option<&'e StoredFeatures<'e>>,
     observed: Option<Day>,
@@ -103,7 +107,7 @@ impl Columns {
     /// [`CallError::Invalid`] when there are more rows or columns than the server takes.
     pub(crate) fn take(
         request: &mut v1::PredictBatchRequest,
-        models: &[&Arc<LiveModel>],
+        models: &[Asked<'_>],
         place: Place,
         config: &Config,
         violations: &mut Violations,
@@ -117,24 +121,52 @@ impl Columns {
         }
         check_duplicates(&columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), place, violations);
         let check = |(position, column)| Column::check(position, column, n_rows, violations);
-        Ok(Self { n_rows, place, list: columns.into_iter().enumerate().map(check).collect() })
+        let list = columns.into_iter().enumerate().map(check).collect();
+        Ok(Self { customer_ids: std::mem::take(&mut request.customer_ids), place, list })
+    }
+
+    /// How many customers it is about.
+    pub(crate) fn n_rows(&self) -> usize {
+        self.customer_ids.len()
+    }
+
+    /// Whom each row is about.
+    pub(crate) fn customer_ids(&self) -> &[String] {
+        &self.customer_ids
+    }
+
+    /// Memory that the columns take, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        let column = |column: &Column| {
+            let values = match &column.values {
+                None => 0,
+                Some(Source::Wire(Values::Numbers(numbers))) => size_of_val(&numbers.values[..]),
+                Some(Source::Wire(Values::Texts(list))) => texts(&list.values),
+                Some(Source::Wire(Values::Booleans(booleans))) => booleans.values.len(),
+                Some(Source::Arrow(column)) => column.bytes(),
+            };
+            size_of::<Column>() + column.name.len() + size_of_val(&column.missing[..]) + values
+        };
+        texts(&self.customer_ids) + self.list.iter().map(column).sum::<usize>()
     }
 
     /// Takes the columns of an Arrow stream; what is wrong with a name is noted as a violation.
     pub(crate) fn of_arrow(
         request: &mut ArrowRequest,
         unknown_feature_policy: i32,
-        models: &[&Arc<LiveModel>],
+        models: &[Asked<'_>],
         violations: &mut Violations,
     ) -> Self {
-        let (n_rows, place) = (request.customer_ids.len(), Place::Arrow);
+        let place = Place::Arrow;
         let names: Vec<&str> = request.columns.iter().map(|(name, _)| name.as_str()).collect();
         if rejects_unknown(unknown_feature_policy, violations) {
             check_names(names.iter().copied().zip(0..), models, |name, _| column_path(name), violations);
         }
         check_duplicates(&names, place, violations);
         let column = |(name, values)| Column { name, values: Some(Source::Arrow(values)), missing: Vec::new() };
-        Self { n_rows, place, list: std::mem::take(&mut request.columns).into_iter().map(column).collect() }
+        let list = std::mem::take(&mut request.columns).into_iter().map(column).collect();
+        Self { customer_ids: std::mem::take(&mut request.customer_ids), place, list }
     }
 
     /// The features of a model that have a column with values, in the model's order; with stored rows also those without any column.
@@ -158,15 +190,15 @@ impl Columns {
         sources.into_iter().enumerate().filter_map(planned).collect()
     }
 
-    /// Encodes the rows of a block, feature by feature, and tells of each row the first value that does not fit; `rows` has
-    /// them row after row, all missing.
-    fn encode(&self, encoding: &Encoding<'_>, plan: &mut [Planned], rows: &mut [f64], errors: &mut [Option<Violation>]) {
-        let Encoding { block, features, .. } = encoding;
+    /// Encodes some rows, feature by feature, and tells of each row the first value that does not fit; `encoded` has them row after
+    /// row, all missing, and `errors` is of all rows.
+    fn encode(&self, encoding: &Encoding<'_>, plan: &mut [Planned], encoded: &mut [f64], errors: &mut [Option<Violation>]) {
+        let Encoding { rows, features, .. } = encoding;
         for Planned { feature_idx, position, notes } in plan {
             let feature = &features[*feature_idx];
-            let places = rows[*feature_idx..].iter_mut().step_by(features.len());
+            let places = encoded[*feature_idx..].iter_mut().step_by(features.len());
             let usual = position.and_then(|position| self.list[position].usual_numbers(feature));
-            for ((row_idx, place), error) in block.clone().zip(places).zip(&mut *errors) {
+            for (row_idx, place) in rows.iter().map(|&row| row as usize).zip(places) {
                 if let Some((numbers, range)) = &usual
                     && range.contains(&numbers[row_idx])
                 {
@@ -179,7 +211,7 @@ impl Columns {
                         notes.add(note, row_idx);
                     }
                     Err(found) => {
-                        error.get_or_insert(found);
+                        errors[row_idx].get_or_insert(found);
                     }
                 }
             }
@@ -342,31 +374,123 @@ impl Notes {
 
 /// The answers for a batch.
 pub(crate) struct ScoredBatch {
+    /// What is to be logged of it.
+    pub(crate) predicted: Vec<(Arc<LiveModel>, Option<Alias>, PredictedRows)>,
     /// What is wrong with each row, the first thing found; none where it was scored.
     pub(crate) errors: Vec<Option<Violation>>,
     /// One per model.
     pub(crate) predictions: Vec<v1::BatchPrediction>,
 }
 
-/// Scores every row by every model. A row that one model cannot read is refused for all, and told once.
+/// What one version says of some of the rows.
+struct Scored<'m> {
+    model: &'m Arc<LiveModel>,
+    alias: Option<Alias>,
+    /// The rows, rising.
+    rows: Vec<u32>,
+    /// The rows' values, one after another, where they are to be logged.
+    values: Vec<f64>,
+    /// One for each of the rows.
+    predictions: Vec<Prediction>,
+    plan: Vec<Planned>,
+}
+
+/// Where values come from beside the columns, and whether they are kept.
+#[derive(Clone, Copy)]
+struct Scoring<'s> {
+    stored: Option<&'s StoredRows<'s>>,
+    observed: Option<Day>,
+    is_logged: bool,
+    /// Whether the predictions are given to somebody: a shadow's are not.
+    is_answered: bool,
+}
+
+/// Scores every row by every model, by the version that answers its customer. A row that one model cannot read is refused for all, and
+/// told once.
 pub(crate) fn score_batch(
     columns: &Columns,
     stored: Option<&StoredRows<'_>>,
-    models: &[&Arc<LiveModel>],
+    models: &[Asked<'_>],
     observed: Option<Day>,
+    is_logged: bool,
 ) -> ScoredBatch {
-    let mut errors: Vec<Option<Violation>> = vec![None; columns.n_rows];
+    let mut errors: Vec<Option<Violation>> = vec![None; columns.n_rows()];
     if let Some(stored) = stored.filter(|_| columns.list.is_empty()) {
         stored.unknown().for_each(|row| errors[row] = Some(unknown_customer(format!("customer_ids[{row}]"))));
     }
-    let scored: Vec<_> = models.iter().map(|model| score_model(columns, stored, model, observed, &mut errors)).collect();
+    let scoring = Scoring { stored, observed, is_logged, is_answered: true };
+    let scored: Vec<_> = models.iter().map(|asked| score_asked(columns, asked, scoring, &mut errors)).collect();
+    let mut predicted = Vec::new();
+    for part in scored.iter().flatten().filter(|_| is_logged) {
+        part.each_logged(columns, &errors, |rows| predicted.push((part.model.clone(), part.alias, rows)));
+    }
     let answers = models.iter().zip(scored);
-    let predictions = answers.map(|(model, (predictions, plan))| batch_prediction(model, &predictions, plan, &errors)).collect();
-    ScoredBatch { errors, predictions }
+    let predictions = answers.map(|(asked, parts)| batch_prediction(asked, parts, &errors)).collect();
+    ScoredBatch { predicted, errors, predictions }
+}
+
+/// Scores every row that one model can read, for the log alone; returns how many these are.
+pub(crate) fn score_alone(
+    columns: &Columns,
+    stored: Option<&StoredRows<'_>>,
+    model: &Arc<LiveModel>,
+    observed: Option<Day>,
+    each: impl FnMut(PredictedRows),
+) -> usize {
+    let mut errors: Vec<Option<Violation>> = vec![None; columns.n_rows()];
+    let rows = (0..columns.n_rows() as u32).collect();
+    let scoring = Scoring { stored, observed, is_logged: true, is_answered: false };
+    let scored = score_model(columns, (model, None), rows, scoring, &mut errors);
+    scored.each_logged(columns, &errors, each);
+    errors.iter().filter(|error| error.is_none()).count()
+}
+
+impl Scored<'_> {
+    /// The rows that were scored, some thousand at a time.
+    fn each_logged(&self, columns: &Columns, errors: &[Option<Violation>], mut each: impl FnMut(PredictedRows)) {
+        let n_features = self.model.scorer.schema().n_features();
+        for (block, rows) in self.rows.chunks(LOGGED_ROWS).enumerate() {
+            let (mut customer_ids, mut values, mut predictions) = (Vec::new(), Vec::new(), Vec::new());
+            for (&row, at) in rows.iter().zip(block * LOGGED_ROWS..) {
+                if errors[row as usize].is_none() {
+                    customer_ids.push(columns.customer_ids[row as usize].clone());
+                    values.extend_from_slice(&self.values[at * n_features..(at + 1) * n_features]);
+                    predictions.push(self.predictions[at]);
+                }
+            }
+            if !predictions.is_empty() {
+                each(PredictedRows::Many { customer_ids, values, predictions });
+            }
+        }
+    }
+}
+
+/// One part for the champion, or whatever version was named, and one for the challenger where it has rows.
+fn score_asked<'m>(
+    columns: &Columns,
+    asked: &Asked<'m>,
+    scoring: Scoring<'_>,
+    errors: &mut [Option<Violation>],
+) -> Vec<Scored<'m>> {
+    if asked.challenger.is_none() {
+        let rows = (0..columns.n_rows() as u32).collect();
+        return vec![score_model(columns, (asked.model, asked.alias), rows, scoring, errors)];
+    }
+    let rows = (0_u32..).zip(&columns.customer_ids);
+    let (challenged, rows): (Vec<_>, Vec<_>) = rows.partition(|(_, customer_id)| asked.is_challenged(customer_id));
+    let challenger = asked.challenger.map(|model| (model, Some(Alias::Challenger)));
+    let mut parts = Vec::new();
+    for (version, rows) in [(Some((asked.model, asked.alias)), rows), (challenger, challenged)] {
+        if let Some(version) = version.filter(|_| !rows.is_empty()) {
+            let rows = rows.into_iter().map(|(row, _)| row).collect();
+            parts.push(score_model(columns, version, rows, scoring, errors));
+        }
+    }
+    parts
 }
 
 impl From<ScoredBatch> for v1::PredictBatchResponse {
-    fn from(ScoredBatch { errors, predictions }: ScoredBatch) -> Self {
+    fn from(ScoredBatch { errors, predictions, .. }: ScoredBatch) -> Self {
         let status = |error: &Option<Violation>| if error.is_some() { v1::RowStatus::Invalid } else { v1::RowStatus::Ok };
         let row_statuses = errors.iter().map(|error| status(error).into()).collect();
         let row_error = |(row, error): (u32, Option<Violation>)| {
@@ -378,90 +502,101 @@ impl From<ScoredBatch> for v1::PredictBatchResponse {
     }
 }
 
-fn score_model(
+fn score_model<'m>(
     columns: &Columns,
-    stored: Option<&StoredRows<'_>>,
-    model: &Arc<LiveModel>,
-    observed: Option<Day>,
+    (model, alias): (&'m Arc<LiveModel>, Option<Alias>),
+    rows: Vec<u32>,
+    scoring: Scoring<'_>,
     errors: &mut [Option<Violation>],
-) -> (Vec<Prediction>, Vec<Planned>) {
+) -> Scored<'m> {
     let features = &model.scorer.schema().features;
-    let mut plan = columns.plan(model, stored.is_some());
-    let stored = stored.map(|stored| stored.read_by(model));
-    let mut predictions = Vec::with_capacity(columns.n_rows);
-    let (mut rows, mut block) = (Vec::new(), Vec::new());
-    for (block_idx, errors) in errors.chunks_mut(BLOCK_ROWS).enumerate() {
-        let first = block_idx * BLOCK_ROWS;
-        rows.clear();
-        rows.resize(errors.len() * features.len(), f64::NAN);
-        let encoding = Encoding { block: first..first + errors.len(), features, stored: stored.as_ref(), observed };
-        columns.encode(&encoding, &mut plan, &mut rows, errors);
-        model.scorer.predict_rows(&rows, &mut block);
-        let scored = (first..).zip(rows.chunks_exact(features.len())).zip(&block).zip(&*errors);
-        let scored =
-            scored.filter(|(_, error)| error.is_none()).map(|(((position, row), prediction), _)| (position, row, prediction));
-        model.observed.rows(columns.n_rows, scored);
-        predictions.append(&mut block);
+    let plan = columns.plan(model, scoring.stored.is_some());
+    let stored = scoring.stored.map(|stored| stored.read_by(model));
+    let mut scored = Scored { model, alias, plan, predictions: Vec::with_capacity(rows.len()), rows, values: Vec::new() };
+    let (mut encoded, mut block) = (Vec::new(), Vec::new());
+    for rows in scored.rows.chunks(BLOCK_ROWS) {
+        encoded.clear();
+        encoded.resize(rows.len() * features.len(), f64::NAN);
+        let encoding = Encoding { rows, features, stored: stored.as_ref(), observed: scoring.observed };
+        columns.encode(&encoding, &mut scored.plan, &mut encoded, errors);
+        model.scorer.predict_rows(&encoded, &mut block);
+        if scoring.is_answered {
+            let answered = rows.iter().zip(encoded.chunks_exact(features.len())).zip(&block);
+            let answered = answered.filter(|((row, _), _)| errors[**row as usize].is_none());
+            let answered = answered.map(|((&row, values), prediction)| (row as usize, values, prediction));
+            model.observed.rows(columns.n_rows(), answered);
+        }
+        scored.predictions.append(&mut block);
+        if scoring.is_logged {
+            scored.values.extend_from_slice(&encoded);
+        }
     }
-    (predictions, plan)
+    scored
 }
 
-fn batch_prediction(
-    model: &LiveModel,
-    predictions: &[Prediction],
-    plan: Vec<Planned>,
-    errors: &[Option<Violation>],
-) -> v1::BatchPrediction {
+fn batch_prediction(asked: &Asked<'_>, parts: Vec<Scored<'_>>, errors: &[Option<Violation>]) -> v1::BatchPrediction {
+    let (n_rows, is_whole) = (errors.len(), asked.challenger.is_none());
     let mut answer = v1::BatchPrediction {
-        model: Some(model_version(model.scorer.manifest())),
-        probabilities: Vec::with_capacity(predictions.len()),
-        bands: Vec::with_capacity(predictions.len()),
-        margins: Vec::with_capacity(predictions.len()),
-        warnings: batch_warnings(&model.scorer.schema().features, plan, errors),
-        expected_values: Vec::new(),
+        model: Some(model_version(asked.model.scorer.manifest())),
+        alias: alias(asked.alias).into(),
+        probabilities: vec![f64::NAN; n_rows],
+        bands: vec![v1::Band::Unspecified.into(); n_rows],
+        margins: vec![f64::NAN; n_rows],
+        ..v1::BatchPrediction::default()
     };
-    for (prediction, error) in predictions.iter().zip(errors) {
-        let (probability, margin, of) = match error {
-            None => (prediction.probability, prediction.margin, band(model.scorer.band(prediction))),
-            Some(_) => (f64::NAN, f64::NAN, v1::Band::Unspecified),
-        };
-        answer.probabilities.push(probability);
-        answer.margins.push(margin);
-        answer.bands.push(of.into());
-        if let Some(expected_value) = prediction.expected_value {
-            answer.expected_values.push(if error.is_some() { f64::NAN } else { expected_value });
+    for part in parts {
+        for (&row, prediction) in part.rows.iter().zip(&part.predictions) {
+            let row = row as usize;
+            if prediction.expected_value.is_some() && answer.expected_values.is_empty() {
+                answer.expected_values = vec![f64::NAN; n_rows];
+            }
+            if errors[row].is_none() {
+                answer.probabilities[row] = prediction.probability;
+                answer.margins[row] = prediction.margin;
+                answer.bands[row] = band(part.model.scorer.band(prediction)).into();
+                prediction.expected_value.into_iter().for_each(|value| answer.expected_values[row] = value);
+            }
+        }
+        let is_challenger = !Arc::ptr_eq(part.model, asked.model);
+        answer.warnings.extend(batch_warnings(&part, errors, is_whole));
+        if is_challenger {
+            answer.challenger = Some(model_version(part.model.scorer.manifest()));
+            answer.challenger_rows = part.rows;
         }
     }
     answer
 }
 
-fn batch_warnings(features: &[FeatureSpec], plan: Vec<Planned>, errors: &[Option<Violation>]) -> Vec<v1::BatchWarning> {
-    let n_scored = errors.iter().filter(|error| error.is_none()).count();
+/// What is unusual in the rows of one version; `is_whole` where those are all rows.
+fn batch_warnings(part: &Scored<'_>, errors: &[Option<Violation>], is_whole: bool) -> Vec<v1::BatchWarning> {
+    let is_scored = |row: &u32| errors[*row as usize].is_none();
+    let n_scored = part.rows.iter().copied().filter(is_scored).count();
     let mut warnings = Vec::new();
     if n_scored == 0 {
         return warnings;
     }
-    let mut plan = plan.into_iter().peekable();
-    for (feature_idx, feature) in features.iter().enumerate() {
-        let mut warn = |note, rows| {
+    let mut plan = part.plan.iter().peekable();
+    for (feature_idx, feature) in part.model.scorer.schema().features.iter().enumerate() {
+        let planned = plan.next_if(|planned| planned.feature_idx == feature_idx);
+        let notes = match planned {
+            // No column: missing in every row.
+            None => [(ValueNote::Missing, part.rows.as_slice()), (ValueNote::Unseen, &[]), (ValueNote::OutOfRange, &[])],
+            Some(Planned { notes, .. }) => [
+                (ValueNote::Missing, notes.missing.as_slice()),
+                (ValueNote::Unseen, &notes.unseen),
+                (ValueNote::OutOfRange, &notes.out_of_range),
+            ],
+        };
+        for (note, rows) in notes {
+            let mut rows: Vec<u32> = rows.iter().copied().filter(is_scored).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            if is_whole && rows.len() == n_scored {
+                rows.clear();
+            }
             let warning = |code: v1::WarningCode| v1::BatchWarning { code: code.into(), feature: feature.name.clone(), rows };
             warnings.extend(warning_code(note).map(warning));
-        };
-        let Some(Planned { notes, .. }) = plan.next_if(|planned| planned.feature_idx == feature_idx) else {
-            // No column: missing in every row.
-            warn(ValueNote::Missing, Vec::new());
-            continue;
-        };
-        for (note, mut rows) in
-            [(ValueNote::Missing, notes.missing), (ValueNote::Unseen, notes.unseen), (ValueNote::OutOfRange, notes.out_of_range)]
-        {
-            rows.retain(|&row| errors[row as usize].is_none());
-            if rows.len() == n_scored {
-                rows.clear();
-                warn(note, rows);
-            } else if !rows.is_empty() {
-                warn(note, rows);
-            }
         }
     }
     warnings

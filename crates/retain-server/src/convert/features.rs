@@ -38,6 +38,11 @@ impl<'m> Features<'m> {
         self.0.binary_search_by_key(&name, |(name, _)| name).is_ok()
     }
 
+    /// The same with texts of their own, as a message has them.
+    pub(crate) fn to_owned(&self) -> BTreeMap<String, v1::FeatureValue> {
+        self.0.iter().map(|(name, value)| ((*name).to_owned(), v1::FeatureValue { value: wire_value(*value) })).collect()
+    }
+
     /// Calls `visit` with the position of every feature of the schema that has a value here, and how many values the schema has no
     /// feature for.
     fn walk(&self, schema: &FeatureSchema, mut visit: impl FnMut(usize, FeatureValue<'m>)) -> usize {
@@ -69,6 +74,17 @@ impl<'m> Features<'m> {
 impl<'m> From<&'m BTreeMap<String, v1::FeatureValue>> for Features<'m> {
     fn from(features: &'m BTreeMap<String, v1::FeatureValue>) -> Self {
         Self(features.iter().map(|(name, value)| (name.as_str(), feature_value(value))).collect())
+    }
+}
+
+fn wire_value(value: FeatureValue<'_>) -> Option<v1::feature_value::Value> {
+    use v1::feature_value::Value;
+    match value {
+        FeatureValue::Missing => None,
+        FeatureValue::Number(number) => Some(Value::Number(number)),
+        FeatureValue::Boolean(yes) => Some(Value::Boolean(yes)),
+        FeatureValue::Text(text) => Some(Value::Text(text.to_owned())),
+        FeatureValue::Day(day) => Some(Value::Text(day.to_string())),
     }
 }
 

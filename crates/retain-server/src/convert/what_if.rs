@@ -6,7 +6,7 @@ use retain_proto::v1;
 
 use super::{EncodedRow, Features, Given, Wanted, encode, predict};
 use crate::config::Config;
-use crate::models::LiveModel;
+use crate::models::{Asked, LiveModel};
 use crate::status::{CallError, Violation, Violations, check_count};
 
 /// Most changes of one request.
@@ -55,13 +55,14 @@ pub(crate) fn encode_changes(
 }
 
 /// One model's answers before and after each change.
-pub(crate) fn compare(model: &LiveModel, before: EncodedRow, after: Vec<EncodedRow>) -> v1::Comparison {
+pub(crate) fn compare(asked: &Asked<'_>, mut before: EncodedRow, after: Vec<EncodedRow>) -> v1::Comparison {
+    let model = asked.model;
     let row_before = before.values.clone();
     let explained_before = model.scorer.explain(&row_before);
-    let told_before = predict(model, before, Wanted::NOTHING);
-    let changed = |row: EncodedRow| {
+    let (told_before, _) = predict(asked, &mut before, Wanted::NOTHING);
+    let changed = |mut row: EncodedRow| {
         let (row_after, explained) = (row.values.clone(), model.scorer.explain(&row.values));
-        let prediction = predict(model, row, Wanted::NOTHING);
+        let (prediction, _) = predict(asked, &mut row, Wanted::NOTHING);
         let difference = |feature: usize| explained.contributions[feature] - explained_before.contributions[feature];
         let mut order: Vec<usize> = (0..row_after.len()).filter(|&feature| difference(feature) != 0.0).collect();
         order.sort_by(|&a, &b| difference(b).abs().total_cmp(&difference(a).abs()).then(a.cmp(&b)));

@@ -15,6 +15,8 @@ pub(crate) enum Lookup {
     /// The server has no such table.
     None,
     Table(Guard<Option<Arc<View>>>),
+    /// The same for longer than a call.
+    Kept(Option<Arc<View>>),
 }
 
 impl Lookup {
@@ -22,16 +24,25 @@ impl Lookup {
         models.customers().map_or(Self::None, |customers| Self::Table(customers.view()))
     }
 
+    /// The same table, for work that goes on after the call.
+    pub(crate) fn kept(&self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Table(view) => Self::Kept((**view).clone()),
+            Self::Kept(view) => Self::Kept(view.clone()),
+        }
+    }
+
     /// The row of a customer; none where nobody is named, or where the table does not have the customer and features were sent.
     ///
     /// # Errors
     /// [`CallError::UnknownCustomer`] where nothing is known of the customer, [`CallError::CustomersNotLoaded`] where the table was not read
     /// for one of the models.
-    pub(crate) fn find(
+    pub(crate) fn find<'m>(
         &self,
         id: &str,
         sent: &Features<'_>,
-        models: &[&Arc<LiveModel>],
+        models: impl Iterator<Item = &'m Arc<LiveModel>>,
     ) -> Result<Option<StoredRow<'_>>, CallError> {
         if id.is_empty() {
             return Ok(None);
@@ -48,11 +59,11 @@ impl Lookup {
     ///
     /// # Errors
     /// [`CallError::CustomersNotLoaded`] as for one.
-    pub(crate) fn find_all(
+    pub(crate) fn find_all<'m>(
         &self,
         ids: &[String],
         observed: Option<Day>,
-        models: &[&Arc<LiveModel>],
+        models: impl Iterator<Item = &'m Arc<LiveModel>>,
     ) -> Result<Option<StoredRows<'_>>, CallError> {
         let is_named: Vec<bool> = ids.iter().map(|id| !id.is_empty()).collect();
         if !is_named.contains(&true) {
@@ -66,12 +77,12 @@ impl Lookup {
     }
 
     fn view(&self) -> Result<Option<&View>, CallError> {
-        match self {
-            Self::None => Ok(None),
-            Self::Table(view) => match view.as_deref() {
-                Some(view) => Ok(Some(view)),
-                None => Err(CallError::CustomersNotLoaded { description: "the customer table was not read yet".to_owned() }),
-            },
-        }
+        let view = match self {
+            Self::None => return Ok(None),
+            Self::Table(view) => view.as_deref(),
+            Self::Kept(view) => view.as_deref(),
+        };
+        let not_read = || CallError::CustomersNotLoaded { description: "the customer table was not read yet".to_owned() };
+        view.map(Some).ok_or_else(not_read)
     }
 }

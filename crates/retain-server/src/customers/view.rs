@@ -56,8 +56,8 @@ impl View {
     ///
     /// # Errors
     /// [`CallError::CustomersNotLoaded`] names the first that it was not read for.
-    pub(crate) fn check_models(&self, models: &[&Arc<LiveModel>]) -> Result<(), CallError> {
-        let uncovered = models.iter().find(|model| self.plan(model).is_none());
+    pub(crate) fn check_models<'m>(&self, mut models: impl Iterator<Item = &'m Arc<LiveModel>>) -> Result<(), CallError> {
+        let uncovered = models.find(|model| self.plan(model).is_none());
         uncovered.map_or(Ok(()), |model| {
             let address = model.scorer.manifest().address();
             Err(CallError::CustomersNotLoaded { description: format!("the customer table was not read for `{address}` yet") })

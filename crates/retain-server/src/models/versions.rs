@@ -1,13 +1,14 @@
 //! One model of the registry: its aliases are read, the versions they point at are verified and warmed up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use retain_core::{ModelAddress, ModelName, VersionSelector};
 use retain_score::{Aliases, Bundle, BundleError, CheckRows, Manifest, Reference, Registry, Scorer};
 
-use super::Refusal;
+use super::look::{Look, aliases_file};
+use super::{Depth, Reading, Refusal};
 use crate::observed::Observed;
 use crate::status::CallError;
 use crate::text::{chain, printable};
@@ -37,6 +38,8 @@ pub(crate) struct LiveVersions {
     wanted: Aliases,
     /// All versions in the registry, rising.
     pub(crate) published: Vec<u32>,
+    /// Share of the customers that the challenger answers, where there is one.
+    pub(super) share: f64,
     /// What was refused when the registry was read.
     pub(crate) refused: Vec<Refusal>,
 }
@@ -55,44 +58,90 @@ pub(crate) enum OpenError {
     Bundle(#[from] BundleError),
     #[error("the bundle says that it is `{found}`")]
     Misplaced { found: String },
+    /// An answer of a version means the same model for as long as the server runs.
+    #[error("another bundle stands in its place, and a published version does not change; publish it under a number of its own")]
+    Replaced,
 }
 
-/// Where a model's aliases stand.
-pub(super) fn aliases_file(registry: &Registry, name: &ModelName) -> PathBuf {
-    registry.root().join(name.as_str()).join("aliases.json")
+impl Reading<'_> {
+    /// Reads and verifies what the aliases of a model point at; what is refused stays as it was `before`.
+    pub(super) fn versions(&self, name: &ModelName, look: &Look, before: &LiveVersions, seen: &Look) -> LiveVersions {
+        if self.depth == Depth::Changed && look == seen && self.fresh.as_ref().is_none_or(|fresh| !fresh.is_of(name)) {
+            return before.clone();
+        }
+        if !before.aliases.is_empty() && !look.has_aliases {
+            let path = aliases_file(self.registry, name);
+            return before.refusing(name, chain(&AliasesGone { path }));
+        }
+        if let Some(trouble) = &look.trouble {
+            return before.refusing(name, trouble.clone());
+        }
+        let mut read =
+            LiveVersions { published: look.published.clone(), wanted: look.aliases.clone(), ..LiveVersions::default() };
+        for version in look.wanted() {
+            match self.version(name, version, before, look.is_unchanged(version, seen)) {
+                Ok(model) => drop(read.versions.insert(version, model)),
+                Err(refusal) => read.refused.push(refusal),
+            }
+        }
+        for (alias, version) in &look.aliases {
+            read.point(alias.clone(), *version, before);
+        }
+        read
+    }
+
+    /// One version: as it is in memory where that is still right, read from disk otherwise.
+    fn version(
+        &self,
+        name: &ModelName,
+        version: u32,
+        before: &LiveVersions,
+        is_unchanged: bool,
+    ) -> Result<Arc<LiveModel>, Refusal> {
+        let (known, refusal) = (before.versions.get(&version), before.refusal_of(version));
+        if is_unchanged && self.depth != Depth::All {
+            match (refusal, known) {
+                (Some(refusal), _) if self.depth == Depth::Changed => return Err(refusal.clone()),
+                (None, Some(known)) => return Ok(known.clone()),
+                _ => {}
+            }
+        }
+        let found = match known {
+            Some(known) => known.still(self.registry).map(|()| known.clone()),
+            None => match self.fresh.as_ref().filter(|fresh| fresh.is_of(name) && fresh.scorer.manifest().version == version) {
+                Some(fresh) => Ok(fresh.clone()),
+                None => LiveModel::open(self.registry, name, version).map(Arc::new),
+            },
+        };
+        found.map_err(|error| Refusal { name: name.to_string(), version: Some(version), reason: chain(&error) })
+    }
 }
 
 impl LiveVersions {
-    /// Reads and verifies what the aliases point at; what is refused stays as it was `before`.
-    pub(super) fn read(registry: &Registry, name: &ModelName, before: &Self) -> Self {
-        let refused = |error: &dyn std::error::Error| {
-            let refusal = Refusal { name: name.to_string(), version: None, reason: chain(error) };
-            Self { refused: vec![refusal], ..before.clone() }
+    /// As it was, and told why nothing could be read of it.
+    fn refusing(&self, name: &ModelName, reason: String) -> Self {
+        Self { refused: vec![Refusal { name: name.to_string(), version: None, reason }], ..self.clone() }
+    }
+
+    /// As it was, although its folder is gone.
+    pub(super) fn gone(&self, name: &ModelName) -> Self {
+        if self.versions.is_empty() {
+            return Self::default();
+        }
+        self.refusing(name, "the model's folder is gone; it stays live until it is back or the models are reloaded".to_owned())
+    }
+
+    /// How many aliases are answered.
+    pub(super) fn n_answers(&self) -> usize {
+        self.aliases.len()
+    }
+
+    /// Whether the same versions answer to the same aliases.
+    pub(super) fn answers_as(&self, other: &Self) -> bool {
+        let same = |(version, model): (&u32, &Arc<LiveModel>)| {
+            other.versions.get(version).is_some_and(|other| Arc::ptr_eq(model, other))
         };
-        let path = aliases_file(registry, name);
-        if !before.aliases.is_empty() && !path.exists() {
-            return refused(&AliasesGone { path });
-        }
-        let found = registry.aliases(name).and_then(|aliases| Ok((aliases, registry.versions(name)?)));
-        let (wanted, published) = match found {
-            Ok(found) => found,
-            Err(error) => return refused(&error),
-        };
-        let mut read = Self { published, wanted: wanted.clone(), ..Self::default() };
-        for version in wanted.values().copied().collect::<BTreeSet<_>>() {
-            match LiveModel::open(registry, name, version) {
-                Ok(model) => {
-                    read.versions.insert(version, Arc::new(model));
-                }
-                Err(error) => {
-                    read.refused.push(Refusal { name: name.to_string(), version: Some(version), reason: chain(&error) });
-                }
-            }
-        }
-        for (alias, version) in wanted {
-            read.point(alias, version, before);
-        }
-        read
+        self.aliases == other.aliases && self.versions.iter().all(same)
     }
 
     /// Points an alias at its version, or where it was refused, at what the alias meant before.
@@ -149,6 +198,22 @@ impl LiveVersions {
 }
 
 impl LiveModel {
+    /// Whether it is a version of this model.
+    fn is_of(&self, name: &ModelName) -> bool {
+        self.scorer.manifest().name == *name
+    }
+
+    /// Whether its files are still what it was made of, to the last byte.
+    fn still(&self, registry: &Registry) -> Result<(), OpenError> {
+        let manifest = self.scorer.manifest();
+        if Bundle::is_intact(&registry.path(&manifest.name, manifest.version), manifest)? {
+            return Ok(());
+        }
+        // What is wrong with the other one may be worth more to know than that it is another one.
+        Self::open(registry, &manifest.name, manifest.version)?;
+        Err(OpenError::Replaced)
+    }
+
     pub(super) fn open(registry: &Registry, name: &ModelName, version: u32) -> Result<Self, OpenError> {
         let (bundle, predictor) = Bundle::open(&registry.path(name, version))?;
         let Manifest { name: found_name, version: found_version, .. } = &bundle.manifest;

@@ -348,3 +348,11 @@ async fn a_stopping_server_frees_its_address_before_its_last_call_is_done() {
     assert_eq!(soon("the slow call", call).await.unwrap().unwrap().predictions.len(), 1);
     soon("the stop", stopping).await.unwrap().unwrap();
 }
+
+#[cfg(not(feature = "object-store"))]
+#[tokio::test]
+async fn an_object_store_in_a_build_without_stores_is_told() {
+    let error = Server::bind(config("s3://bucket/models".as_ref())).await.unwrap_err();
+    let ServerError::Store(error) = error else { panic!("another error: {error:?}") };
+    assert!(error.to_string().contains("--features object-store"), "{error}");
+}

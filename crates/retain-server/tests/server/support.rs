@@ -82,6 +82,8 @@ impl TestServer {
 pub(crate) fn config(models: &Path) -> Config {
     let mut config = Config::new(models, || Day::from_days(TODAY));
     config.listen = "127.0.0.1:0".parse().unwrap();
+    // Tests say when the models are read again.
+    config.models_check_seconds = 0;
     config
 }
 
@@ -276,4 +278,16 @@ fn manifest(name: &str) -> Manifest {
         warnings: vec!["small table".into()],
         files: BTreeMap::new(),
     }
+}
+
+/// The same model with one more feature, which counts for nothing.
+pub(crate) fn with_feature(bundle: Bundle, feature: FeatureSpec) -> Bundle {
+    let Bundle { manifest, schema, model, .. } = bundle;
+    let features = schema.features.into_iter().chain([feature]).collect();
+    bundle_of(manifest.kind, manifest.name.as_str(), features, model)
+}
+
+pub(crate) fn number_column(name: &str, values: Vec<f64>) -> v1::FeatureColumn {
+    let values = Some(v1::feature_column::Values::Numbers(v1::NumberColumn { values }));
+    v1::FeatureColumn { name: name.to_owned(), values, missing: Vec::new() }
 }
