@@ -216,7 +216,7 @@ impl Prediction {
         mut stopwatch: Stopwatch<'_>,
     ) -> Result<v1::PredictResponse, CallError> {
         let set = self.models.live();
-        let models = set.select_for(&request.models, &request.customer_id)?;
+        let models = set.select_for(&request.models, customer_id)?;
         let mut violations = Violations::default();
         let observed = observed(&self.config, request.observed_at.as_ref(), &models, &mut violations);
         let wanted = Wanted::of(request, &mut violations);
