@@ -46,14 +46,18 @@ fn the_sample_settings_are_read() {
 
 #[test]
 fn what_the_sample_says_of_defaults_is_so() {
-    let (limits, tls) = SAMPLE.split_once("# [tls]").unwrap();
+    let (limits, tables) = SAMPLE.split_once("# [tls]").unwrap();
     let is_setting = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let uncommented = |text: &str| joined(text.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting));
     let text = uncommented(limits);
     assert!(text.lines().count() >= 10, "{text}");
     let (sample, default) = (parse(&text), Config::new(Path::new("models"), || Day::from_days(0.0)));
     assert_eq!(format!("{:?}", Config { now: default.now, ..sample }), format!("{default:?}"));
-    assert!(parse(&format!("[tls]\n{}", uncommented(tls))).tls.unwrap().client_ca.is_some());
+    let is_table = |line: &&str| line.starts_with('[') || is_setting(line);
+    let tables = joined(tables.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_table));
+    let config = parse(&format!("[tls]\n{tables}"));
+    assert!(config.tls.unwrap().client_ca.is_some() && config.jwt.is_some() && config.features.is_some());
+    assert!(config.traffic != default.traffic && config.prediction_log.is_some() && config.traces.is_some());
 }
 
 #[test]
@@ -67,7 +71,8 @@ fn the_settings_of_the_config_map_are_read() {
 
 #[test]
 fn whoever_stops_a_server_waits_longer_than_it_drains() {
-    let drain = [parse(SAMPLE).drain_seconds, parse(&block(CONFIG_MAP, "server.toml")).drain_seconds];
+    let ends_after = |config: Config| config.grace_seconds + config.drain_seconds;
+    let drain = [ends_after(parse(SAMPLE)), ends_after(parse(&block(CONFIG_MAP, "server.toml")))];
     assert!(drain.iter().all(|drain| number(UNIT, "TimeoutStopSec=") > drain + 1));
     assert!(drain.iter().all(|drain| number(DEPLOYMENT, "terminationGracePeriodSeconds: ") > drain + 1));
 }
