@@ -100,7 +100,11 @@ pub(crate) struct Customers {
     progress: Mutex<Progress>,
     looked: watch::Sender<Option<Look>>,
     wake: Notify,
+    /// What the thread that reads tables is given to do; none before the first.
+    reader: Mutex<Option<std::sync::mpsc::Sender<Job>>>,
 }
+
+type Job = Box<dyn FnOnce() + Send>;
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -132,6 +136,7 @@ impl Customers {
             progress: Mutex::default(),
             looked: watch::Sender::new(None),
             wake: Notify::new(),
+            reader: Mutex::new(None),
         }
     }
 
@@ -242,7 +247,7 @@ impl Customers {
         let (settings, asked, of) = (self.settings.clone(), wanted.clone(), files.clone());
         let began = Instant::now();
         let read = match entity {
-            Ok(entity) => blocking(move || read_table(&settings, &entity, &asked, &of)).await,
+            Ok(entity) => self.on_own_thread(move || read_table(&settings, &entity, &asked, &of)).await,
             Err(error) => Err(Arc::new(error)),
         };
         match read {
@@ -259,6 +264,34 @@ impl Customers {
                 Err(error)
             }
         }
+    }
+
+    /// Allocators keep what a thread has given back for the same thread: one that reads all tables uses the memory of the last but one.
+    async fn on_own_thread(
+        &self,
+        work: impl FnOnce() -> Result<Table, CustomersError> + Send + 'static,
+    ) -> Result<Table, Arc<CustomersError>> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let job: Job = Box::new(move || {
+            // Nobody waits any more where the server has stopped.
+            let _ = sender.send(work());
+        });
+        let mut reader = self.reader.lock().await;
+        let sent = match reader.as_ref() {
+            Some(jobs) => jobs.send(job).map_err(|unsent| unsent.0),
+            None => Err(job),
+        };
+        if let Err(job) = sent {
+            // The first one, or one after a reading that broke off.
+            let (jobs, of_thread) = std::sync::mpsc::channel::<Job>();
+            let run = move || of_thread.into_iter().for_each(|job| job());
+            let started = std::thread::Builder::new().name("customers".to_owned()).spawn(run);
+            started.map_err(|source| Arc::new(CustomersError::Thread { source }))?;
+            let _ = jobs.send(job);
+            *reader = Some(jobs);
+        }
+        drop(reader);
+        receiver.await.unwrap_or(Err(CustomersError::BrokeOff)).map_err(Arc::new)
     }
 
     fn swap(&self, table: Table, sets: &[Arc<LiveSet>], took: Duration) -> CustomersReport {

@@ -1,6 +1,5 @@
 //! Batches, column by column: checks the columns once, then scores block after block with the memory of one block.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use retain_core::{ColumnKind, Day, FeatureSpec, FeatureValue, ValueError, ValueNote};
@@ -199,10 +198,8 @@ impl Columns {
             let places = encoded[*feature_idx..].iter_mut().step_by(features.len());
             let usual = position.and_then(|position| self.list[position].usual_numbers(feature));
             for (row_idx, place) in rows.iter().map(|&row| row as usize).zip(places) {
-                if let Some((numbers, range)) = &usual
-                    && range.contains(&numbers[row_idx])
-                {
-                    *place = numbers[row_idx];
+                if let Some(number) = usual.as_ref().and_then(|usual| usual.number(row_idx)) {
+                    *place = number;
                     continue;
                 }
                 match self.encode_value(encoding, row_idx, *feature_idx, *position) {
@@ -338,17 +335,19 @@ impl Column {
         Self { name: column.name, values: column.values.map(Source::Wire), missing }
     }
 
-    /// The column's numbers, and those among them that are what they are encoded as, without a note: most, most often.
-    fn usual_numbers(&self, feature: &FeatureSpec) -> Option<(&[f64], RangeInclusive<f64>)> {
+    /// The column's numbers where the feature takes them as they are.
+    fn usual_numbers(&self, feature: &FeatureSpec) -> Option<UsualNumbers<'_>> {
         let Some(Source::Wire(Values::Numbers(numbers))) = &self.values else { return None };
-        let is_plain = feature.kind == ColumnKind::Number && !feature.missing.has_numbers() && self.missing.is_empty();
+        if feature.kind != ColumnKind::Number || feature.missing.has_numbers() {
+            return None;
+        }
         // No infinity, whatever the feature's own limits.
-        let range = feature.min.unwrap_or(f64::MIN).max(f64::MIN)..=feature.max.unwrap_or(f64::MAX).min(f64::MAX);
-        is_plain.then_some((&numbers.values, range))
+        let (min, max) = (feature.min.unwrap_or(f64::MIN).max(f64::MIN), feature.max.unwrap_or(f64::MAX).min(f64::MAX));
+        Some(UsualNumbers { numbers: &numbers.values, missing: &self.missing, min, max })
     }
 
     fn value(&self, row: usize) -> FeatureValue<'_> {
-        if self.missing.get(row / 64).is_some_and(|bits| bits >> (row % 64) & 1 == 1) {
+        if is_marked(&self.missing, row) {
             return FeatureValue::Missing;
         }
         match &self.values {
@@ -359,6 +358,28 @@ impl Column {
             Some(Source::Wire(Values::Booleans(booleans))) => FeatureValue::Boolean(booleans.values[row]),
         }
     }
+}
+
+/// Numbers that are what they are encoded as, without a note: most, most often.
+struct UsualNumbers<'c> {
+    numbers: &'c [f64],
+    missing: &'c [u64],
+    min: f64,
+    max: f64,
+}
+
+impl UsualNumbers<'_> {
+    #[inline]
+    fn number(&self, row: usize) -> Option<f64> {
+        let number = self.numbers[row];
+        let is_usual = number >= self.min && number <= self.max && !is_marked(self.missing, row);
+        is_usual.then_some(number)
+    }
+}
+
+#[inline]
+fn is_marked(missing: &[u64], row: usize) -> bool {
+    missing.get(row / 64).is_some_and(|bits| bits >> (row % 64) & 1 == 1)
 }
 
 impl Notes {
