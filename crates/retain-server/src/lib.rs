@@ -1,7 +1,7 @@
 //! Answers gRPC: convert, call, convert back.
 //!
 //! [`Server::bind`] takes a [`Config`] and a place on the network, [`Server::serve`] answers until it is told to stop. Between
-//! them a request goes `routes` (`api_keys`, admission) → `service` or `model_service` (one call) → `convert` (wire to domain and back) →
+//! them a request goes `routes` (`gate`, admission) → `service` or `model_service` (one call) → `convert` (wire to domain and back) →
 //! [`retain_score::Scorer`]; `Predict` and `PredictBatch` are read from their bytes (`undecoded`, `predict_request`, `weigh`), Arrow by `arrow_stream`; `PredictStream` goes through `stream`; `open_inference` and `tensors` say the same in the Open Inference Protocol; `models` holds the live set and swaps it, `traffic` divides customers between champion and challenger, `mirror` brings models from an object store, `customers` holds the table of feature rows, `prediction_log` keeps what was predicted; `metrics`, `observed` and `traces` tell what happens; `status` is the only map from errors to gRPC codes.
 //!
 //! The clock enters through [`Config::now`]; signals are the binary's, which may hand them over with
