@@ -248,11 +248,10 @@ impl Config {
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(ConfigError::UnknownKey { key: key.clone(), nearest: nearest(key, KEYS).map(str::to_owned) });
         }
-        // Once as it stands: a mistake in the text is told with its line.
-        let file: File = toml::from_str(text).map_err(syntax)?;
         let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
         if variables.is_empty() {
-            return Self::new(Path::new("models"), now).with(file);
+            // From the text and not from the table: a mistake is told with its line.
+            return Self::new(Path::new("models"), now).with(toml::from_str(text).map_err(syntax)?);
         }
         variables.sort();
         for (name, value) in &variables {
@@ -435,7 +434,7 @@ mod tests {
             ("RETAIN_BIN", "/bin/retain"),
             ("PATH", "/bin"),
         ];
-        let file = "listen = \"127.0.0.1:1\"\nmax_features = 3\n[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"";
+        let file = "listen = \"127.0.0.1:1\"\nmax_features = 3\n[tls]\ncertificate = \"a.pem\"";
         let config = parse_with(file, &variables).unwrap();
         assert_eq!((config.listen.port(), config.max_batch_rows, config.max_features, config.reflection), (9, 7, 3, false));
         assert_eq!(config.tls.unwrap().key, Path::new("b.key"));

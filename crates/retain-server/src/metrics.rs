@@ -26,6 +26,9 @@ pub(crate) use histogram::{Histogram, N_SHARDS, shard};
 /// Features of one model that are told of, those that moved the most first.
 const MAX_FEATURES: usize = 500;
 
+/// The kind of places that connections have.
+pub(crate) const CONNECTION: &str = "connection";
+
 /// Places of one kind, and how many there are.
 #[derive(Debug)]
 pub(crate) struct Places {
@@ -54,7 +57,9 @@ impl Collector for InUse {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let mut in_use = encoder.encode_descriptor("in_flight", "Calls and connections under way", None, MetricType::Gauge)?;
         for Places { kind, free, total } in &self.0 {
-            let used = total.saturating_sub(free.available_permits()) as u64;
+            // One place is always held for the next connection.
+            let waiting = usize::from(*kind == CONNECTION);
+            let used = total.saturating_sub(free.available_permits()).saturating_sub(waiting) as u64;
             ConstGauge::new(used).encode(in_use.encode_family(&[("kind", *kind)])?)?;
         }
         let mut limit = encoder.encode_descriptor("in_flight_limit", "Most of them at once", None, MetricType::Gauge)?;
@@ -172,7 +177,8 @@ fn encode_predictions(seen: &[Seen<'_>], encoder: &mut DescriptorEncoder<'_>) ->
 type Count = fn(&FeatureDrift) -> Option<u64>;
 
 fn encode_drift(seen: &[Seen<'_>], encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-    let text = "Rows whose features were looked at: all of single calls, at most 500 of a batch";
+    let text =
+        "Rows whose features were looked at: those of single calls, unless counting them fell behind, and at most 500 of a batch";
     let mut rows = encoder.encode_descriptor("rows_observed", text, None, MetricType::Counter)?;
     for (seen, drift) in seen.iter().filter_map(|seen| Some((seen, seen.drift.as_ref()?))) {
         ConstCounter::new(drift.n_rows).encode(rows.encode_family(&seen.labels())?)?;

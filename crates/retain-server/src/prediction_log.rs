@@ -247,7 +247,9 @@ impl LoggedCall<'_> {
 
     /// Notes the shadow of a version that has answered.
     pub(crate) fn add_shadow(&mut self, asked: &Asked<'_>) {
-        self.shadows.extend(asked.shadow().cloned());
+        // Champion and challenger of one call have the same.
+        let shadow = asked.shadow().filter(|shadow| !self.shadows.iter().any(|known| Arc::ptr_eq(known, shadow)));
+        self.shadows.extend(shadow.cloned());
     }
 
     /// Hands over the call's values to the shadows, where there are any, or drops them.

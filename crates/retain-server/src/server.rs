@@ -319,7 +319,7 @@ impl Rooms {
             places("batch", &self.batches, config.max_batches_in_flight),
             places("stream", &self.streams, config.max_streams),
             places("description", &self.descriptions, MAX_MODEL_CALLS),
-            places("connection", &self.connections, config.max_connections),
+            places(metrics::CONNECTION, &self.connections, config.max_connections),
         ]
     }
 }

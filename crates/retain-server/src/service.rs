@@ -417,14 +417,10 @@ fn batch_response(
     let columns = Columns::take(&mut request, &models, Place::Columns, config, &mut violations)?;
     violations.check()?;
     let given_observed = request.observed_at.as_ref().and(observed);
-    let stored = customers.find_all(columns.customer_ids(), given_observed, versions(&models))?;
-    let ages = stored.as_ref().map(|stored| stored.ages((config.now)())).unwrap_or_default();
-    stopwatch.done(Stage::Convert);
-    let mut scored = convert::score_batch(&columns, stored.as_ref(), &models, observed, call.is_some());
-    stopwatch.done(Stage::Score);
-    drop(stored);
+    let batch = Batch { columns, models, customers, observed, given_observed };
+    let (mut scored, ages) = batch.score(config, &mut stopwatch, call.is_some())?;
     if let Some(call) = call {
-        log_batch(call, &mut scored, &models, (columns, customers.kept(), given_observed), observed);
+        batch.log(call, &mut scored);
     }
     let mut response = v1::PredictBatchResponse::from(scored);
     response.stored_age_seconds = ages;
@@ -449,19 +445,49 @@ fn arrow_batch_response(
     let columns = Columns::of_arrow(&mut arrow, request.unknown_feature_policy, &models, &mut violations);
     violations.check()?;
     let given_observed = request.observed_at.as_ref().and(observed);
-    let stored = customers.find_all(columns.customer_ids(), given_observed, versions(&models))?;
-    let ages = stored.as_ref().map(|stored| stored.ages((config.now)())).unwrap_or_default();
-    stopwatch.done(Stage::Convert);
-    let mut scored = convert::score_batch(&columns, stored.as_ref(), &models, observed, call.is_some());
-    stopwatch.done(Stage::Score);
-    drop(stored);
-    let customer_ids = columns.customer_ids().to_vec();
+    let batch = Batch { columns, models, customers, observed, given_observed };
+    let (mut scored, ages) = batch.score(config, &mut stopwatch, call.is_some())?;
+    let customer_ids = batch.columns.customer_ids().to_vec();
     if let Some(call) = call {
-        log_batch(call, &mut scored, &models, (columns, customers.kept(), given_observed), observed);
+        batch.log(call, &mut scored);
     }
     let response = convert::arrow_response(&customer_ids, &ages, scored)?;
     stopwatch.finish(Stage::Convert);
     Ok(response)
+}
+
+/// The rows of a batch, and all that they are scored by.
+struct Batch<'b> {
+    columns: Columns,
+    models: Vec<Asked<'b>>,
+    customers: &'b Lookup,
+    /// The moment that dates are counted to.
+    observed: Option<Day>,
+    /// The same where the request says it; stored rows have moments of their own otherwise.
+    given_observed: Option<Day>,
+}
+
+impl Batch<'_> {
+    /// The answers, and how old the stored rows are that they draw on.
+    fn score(
+        &self,
+        config: &Config,
+        stopwatch: &mut Stopwatch<'_>,
+        is_logged: bool,
+    ) -> Result<(ScoredBatch, Vec<f64>), CallError> {
+        let stored = self.customers.find_all(self.columns.customer_ids(), self.given_observed, versions(&self.models))?;
+        let ages = stored.as_ref().map(|stored| stored.ages((config.now)())).unwrap_or_default();
+        stopwatch.done(Stage::Convert);
+        let scored = convert::score_batch(&self.columns, stored.as_ref(), &self.models, self.observed, is_logged);
+        stopwatch.done(Stage::Score);
+        Ok((scored, ages))
+    }
+
+    /// Hands the answers to the log, and the columns to the shadows.
+    fn log(self, call: LoggedCall<'_>, scored: &mut ScoredBatch) {
+        let Self { columns, models, customers, observed, given_observed } = self;
+        log_batch(call, scored, &models, (columns, customers.kept(), given_observed), observed);
+    }
 }
 
 /// Every version that may answer.

@@ -122,7 +122,7 @@ fn usage_errors_end_with_2() {
     {
         retain(arguments).expect(2);
     }
-    retain(&["serve"]).expect(2).says("--config <FILE>|--models <DIR>");
+    retain(&["serve"]).expect(2).says("--models DIR");
     retain(&["--help"]).expect(0);
     retain(&["--version"]).expect(0);
 }

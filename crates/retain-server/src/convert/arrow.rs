@@ -111,7 +111,8 @@ fn whole_number(array: &ArrayRef, row: usize) -> Option<String> {
 impl ArrowColumn {
     /// Memory that the values take, about.
     pub(super) fn bytes(&self) -> usize {
-        self.parts.iter().map(|(_, array)| array.get_array_memory_size()).sum()
+        // Of the slice: all columns share the memory of the stream that they were read from.
+        self.parts.iter().map(|(_, array)| array.to_data().get_slice_memory_size().unwrap_or(0)).sum()
     }
 
     /// The value of a row.

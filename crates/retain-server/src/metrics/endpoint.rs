@@ -22,7 +22,7 @@ use crate::models::Models;
 /// Scrapers and probes that are answered at once; more wait.
 const MAX_CONNECTIONS: usize = 16;
 /// Longest that one of them may hold its connection.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -50,7 +50,8 @@ pub(crate) async fn serve_metrics(listener: TcpListener, endpoint: Arc<Endpoint>
         tokio::spawn(async move {
             let _place = place;
             let mut server = http1::Builder::new();
-            let connection = server.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer);
+            let server = server.timer(TokioTimer::new()).keep_alive(false);
+            let connection = server.serve_connection(TokioIo::new(stream), answer);
             // A scraper that breaks off, or holds on, is no concern of the server.
             let _ = timeout(PATIENCE, connection).await;
         });

@@ -18,6 +18,7 @@ use url::Url;
 use super::StoreError;
 use crate::text::{chain, printable};
 
+const MARKER: &str = ".retain-models-cache";
 const ALIASES_FILE: &str = "aliases.json";
 const MAX_ALIASES_BYTES: u64 = 64 << 10;
 /// As the largest file of a bundle in a folder.
@@ -39,6 +40,18 @@ pub(crate) struct Mirror {
     root: PathBuf,
     /// Removed with the mirror, where no folder was named.
     _temporary: Option<TempDir>,
+}
+
+/// Marks a folder as a copy, in which what the store does not have is removed; refuses one with files of somebody else.
+fn claim(cache: &Path) -> Result<(), StoreError> {
+    let marker = cache.join(MARKER);
+    let is_empty = fs::read_dir(cache).map_err(cache_error("read", cache))?.next().is_none();
+    if !is_empty && !marker.is_file() {
+        let found = std::io::Error::other("it holds files that were not copied from a store; name a folder of its own");
+        return Err(cache_error("use", cache)(found));
+    }
+    fs::write(&marker, "Copied from an object store. What the store does not have is removed.\n")
+        .map_err(cache_error("write", &marker))
 }
 
 impl Mirror {
@@ -68,6 +81,7 @@ impl Mirror {
         let (root, temporary) = match cache {
             Some(cache) => {
                 fs::create_dir_all(cache).map_err(cache_error("create", cache))?;
+                claim(cache)?;
                 (cache.to_owned(), None)
             }
             None => {

@@ -99,7 +99,10 @@ impl Reading<'_> {
         is_unchanged: bool,
     ) -> Result<Arc<LiveModel>, Refusal> {
         let (known, refusal) = (before.versions.get(&version), before.refusal_of(version));
-        if is_unchanged && self.depth != Depth::All {
+        let is_asked = |fresh: &&Arc<LiveModel>| fresh.is_of(name) && fresh.scorer.manifest().version == version;
+        // What was verified a moment ago is not refused for what was found earlier.
+        let fresh = self.fresh.as_ref().filter(is_asked);
+        if is_unchanged && self.depth != Depth::All && fresh.is_none() {
             match (refusal, known) {
                 (Some(refusal), _) if self.depth == Depth::Changed => return Err(refusal.clone()),
                 (None, Some(known)) => return Ok(known.clone()),
@@ -108,7 +111,7 @@ impl Reading<'_> {
         }
         let found = match known {
             Some(known) => known.still(self.registry).map(|()| known.clone()),
-            None => match self.fresh.as_ref().filter(|fresh| fresh.is_of(name) && fresh.scorer.manifest().version == version) {
+            None => match fresh {
                 Some(fresh) => Ok(fresh.clone()),
                 None => LiveModel::open(self.registry, name, version).map(Arc::new),
             },
