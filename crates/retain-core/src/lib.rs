@@ -1,4 +1,4 @@
-//! The words of the domain: feature schema, typed values, days, probability, model addresses.
+//! The words of the domain: feature schema, typed values, days, probability, money, model addresses, decisions and their outcomes.
 //!
 //! A table column becomes a [`FeatureSpec`]; a cell or a request value becomes a [`FeatureValue`]; a [`FeatureSchema`]
 //! turns one row of values into the `f64` row that every model reads ([`FeatureSchema::encode_row`]). No I/O, no clock
@@ -6,6 +6,8 @@
 
 mod address;
 mod day;
+mod decision;
+mod money;
 mod probability;
 mod rows;
 mod schema;
@@ -14,6 +16,8 @@ mod value;
 
 pub use address::{AddressError, ModelAddress, ModelName, VersionSelector};
 pub use day::{Day, DayError};
+pub use decision::{Decision, DecisionId, DecisionIdError, NO_ACTION, Outcome, OutcomeEvent, OutcomeEventError, Override};
+pub use money::{CurrencyError, Money, check_currency};
 pub use probability::{Probability, ProbabilityError};
 pub use rows::{Rows, RowsError};
 pub use schema::{
