@@ -94,6 +94,27 @@ pub struct Decision {
     pub candidates: String,
 }
 
+/// A decision as the next one for the same customer sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastDecision {
+    /// Its name.
+    pub id: DecisionId,
+    /// The playbook it is from.
+    pub playbook: String,
+    /// What was chosen.
+    pub action: String,
+    /// How the action reached the customer.
+    pub channel: Option<String>,
+    /// When, by the server's clock of that time.
+    pub decided_at_ms: i64,
+    /// Whether the customer was in the holdout.
+    pub holdout: bool,
+    /// What has happened since, and when.
+    pub outcomes: Vec<(OutcomeEvent, i64)>,
+    /// What a person did instead; [`NO_ACTION`] for nothing.
+    pub overridden: Option<String>,
+}
+
 /// Something that happened after a decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {

@@ -16,7 +16,9 @@ mod value;
 
 pub use address::{AddressError, ModelAddress, ModelName, VersionSelector};
 pub use day::{Day, DayError};
-pub use decision::{Decision, DecisionId, DecisionIdError, NO_ACTION, Outcome, OutcomeEvent, OutcomeEventError, Override};
+pub use decision::{
+    Decision, DecisionId, DecisionIdError, NO_ACTION, Outcome, OutcomeEvent, OutcomeEventError, Override, PastDecision,
+};
 pub use money::{CurrencyError, Money, check_currency};
 pub use probability::{Probability, ProbabilityError};
 pub use rows::{Rows, RowsError};
