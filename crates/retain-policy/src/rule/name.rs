@@ -212,7 +212,7 @@ impl SlotId {
 /// Every name that the rules of one playbook read, each with a slot.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    names: Vec<Name>,
+    in_order: Vec<Name>,
     /// What the rules take each for.
     types: Vec<NameType>,
     slots: HashMap<Name, SlotId>,
@@ -225,9 +225,9 @@ impl Names {
             return slot;
         }
         // A playbook is far too short for 2³² names.
-        let slot = SlotId(self.names.len() as u32);
+        let slot = SlotId(self.in_order.len() as u32);
         self.types.push(name.value_type());
-        self.names.push(name.clone());
+        self.in_order.push(name.clone());
         self.slots.insert(name, slot);
         slot
     }
@@ -242,7 +242,7 @@ impl Names {
     /// # Panics
     /// When the slot is of other names.
     pub fn name(&self, slot: SlotId) -> &Name {
-        &self.names[slot.idx()]
+        &self.in_order[slot.idx()]
     }
 
     /// What the rules take the value of a slot for: features are what they are compared with.
@@ -259,29 +259,28 @@ impl Names {
         use NameType::{Any, Boolean, Number};
         let known = &mut self.types[slot.idx()];
         match (*known, wanted) {
-            (_, Any) => true,
+            (_, Any) | (Boolean, Number) => true,
             (Any, _) | (Number, Boolean) => {
                 *known = wanted;
                 true
             }
-            (Boolean, Number) => true,
             (known, wanted) => known == wanted,
         }
     }
 
     /// All names with their slots, in the order of slots.
     pub fn iter(&self) -> impl Iterator<Item = (SlotId, &Name)> {
-        self.names.iter().enumerate().map(|(idx, name)| (SlotId(idx as u32), name))
+        self.in_order.iter().enumerate().map(|(idx, name)| (SlotId(idx as u32), name))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.in_order.len()
     }
 
     /// Whether no rule reads anything.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.in_order.is_empty()
     }
 }
 
