@@ -41,5 +41,6 @@ pub use gate_report::{CheckKind, CheckLine, GateReport, Verdict};
 pub use kaplan_meier::kaplan_meier;
 pub use labelled::{EvalError, Labelled};
 pub use metrics::{Horizon, Metric};
+pub use normal::wilson;
 pub use outcome::OutcomeKind;
 pub use tables::{CalibrationBin, ThresholdRow, calibration_table, survival_calibration_table, threshold_table};

@@ -28,7 +28,7 @@ pub(crate) fn two_sided_z(confidence: f64) -> f64 {
 /// Wilson's score interval (1927) for a rate found among `n_rows` independent rows; `(0, 1)` without rows.
 ///
 /// `n_rows` may be an effective number of rows, which need not be whole.
-pub(crate) fn wilson(rate: f64, n_rows: f64, confidence: f64) -> (f64, f64) {
+pub fn wilson(rate: f64, n_rows: f64, confidence: f64) -> (f64, f64) {
     if n_rows <= 0.0 {
         return (0.0, 1.0);
     }
