@@ -2,5 +2,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test that unwraps an error should fail"))]
 
 pub mod allocate;
+pub mod assess;
 pub mod explore;
 pub mod rule;
