@@ -1,2 +1,4 @@
 //! What to do next for a customer.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps an error should fail"))]
+
+pub mod explore;
