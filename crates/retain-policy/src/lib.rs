@@ -1,4 +1,5 @@
-//! What to do next for a customer.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps an error should fail"))]
+//! What to do next for a customer: rules, playbooks, health, effects, allocation and their proof, as pure functions.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test that unwraps an error should fail"))]
 
 pub mod explore;
+pub mod rule;
