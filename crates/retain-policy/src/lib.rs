@@ -2,4 +2,5 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test that unwraps an error should fail"))]
 
 pub mod explore;
+pub mod playbook;
 pub mod rule;
