@@ -9,7 +9,7 @@ pub(crate) fn held_confidence(confidence: f64) -> f64 {
 }
 
 /// The number that a standard normal variable exceeds with probability `(1 − confidence) / 2`; 1.96 for 0.95.
-pub(crate) fn two_sided_z(confidence: f64) -> f64 {
+pub fn two_sided_z(confidence: f64) -> f64 {
     // Φ is inverted by Newton's method: libm has erfc to the last digits, and Φ'' makes the iteration from 0 rise monotonically.
     let tail = (1.0 - confidence) / 2.0;
     let mut z = 0.0_f64;
@@ -28,7 +28,7 @@ pub(crate) fn two_sided_z(confidence: f64) -> f64 {
 /// Wilson's score interval (1927) for a rate found among `n_rows` independent rows; `(0, 1)` without rows.
 ///
 /// `n_rows` may be an effective number of rows, which need not be whole.
-pub(crate) fn wilson(rate: f64, n_rows: f64, confidence: f64) -> (f64, f64) {
+pub fn wilson(rate: f64, n_rows: f64, confidence: f64) -> (f64, f64) {
     if n_rows <= 0.0 {
         return (0.0, 1.0);
     }
