@@ -4,4 +4,5 @@
 pub mod allocate;
 pub mod assess;
 pub mod explore;
+pub mod playbook;
 pub mod rule;

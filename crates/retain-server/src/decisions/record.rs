@@ -3,7 +3,7 @@
 use prost_types::Timestamp;
 use retain_core::{DecisionId, Money, Outcome, OutcomeEvent, Override};
 use retain_proto::v1;
-use retain_store::Recorded;
+use retain_store::{Recorded, Store, StoreError};
 
 use super::log::Log;
 use crate::convert::observed_at;
@@ -26,7 +26,11 @@ pub(super) async fn outcome(
     violations.check()?;
     let (Some(decision_id), Some(kind)) = (id, kind) else { return Err(CallError::Internal) };
     let outcome = Outcome { decision_id, key: request.idempotency_key, kind, occurred_at_ms, value };
-    let recorded = log.store()?.record_outcome(outcome, now_ms).await?;
+    let store = log.store()?;
+    let recorded = match store.record_outcome(outcome.clone(), now_ms).await {
+        Err(StoreError::KeyReused { .. }) if request.occurred_at.is_none() && is_known(&store, &outcome).await? => Recorded::Known,
+        recorded => recorded?,
+    };
     Ok(v1::RecordOutcomeResponse { already_recorded: recorded == Recorded::Known })
 }
 
@@ -46,10 +50,29 @@ pub(super) async fn overriding(
     }
     violations.check()?;
     let Some(decision_id) = id else { return Err(CallError::Internal) };
+    let is_timed = request.occurred_at.is_some();
     let v1::RecordOverrideRequest { idempotency_key: key, action, who, why, .. } = request;
     let overriding = Override { decision_id, key, action, who, why, occurred_at_ms };
-    let recorded = log.store()?.record_override(overriding, now_ms).await?;
+    let store = log.store()?;
+    let recorded = match store.record_override(overriding.clone(), now_ms).await {
+        Err(StoreError::KeyReused { .. }) if !is_timed && is_known_override(&store, &overriding).await? => Recorded::Known,
+        recorded => recorded?,
+    };
     Ok(v1::RecordOverrideResponse { already_recorded: recorded == Recorded::Known })
+}
+
+/// Whether the log has this report but for its time: who sends it again without one says the same.
+async fn is_known(store: &Store, outcome: &Outcome) -> Result<bool, CallError> {
+    let logged = store.decision(outcome.decision_id).await?;
+    let same = |known: &Outcome| known.key == outcome.key && known.kind == outcome.kind && known.value == outcome.value;
+    Ok(logged.is_some_and(|logged| logged.outcomes.iter().any(same)))
+}
+
+/// The same of what a person did.
+async fn is_known_override(store: &Store, overriding: &Override) -> Result<bool, CallError> {
+    let logged = store.decision(overriding.decision_id).await?;
+    let same = |known: &Override| *known == Override { occurred_at_ms: known.occurred_at_ms, ..overriding.clone() };
+    Ok(logged.is_some_and(|logged| logged.overrides.iter().any(same)))
 }
 
 fn decision_id(text: &str, violations: &mut Violations) -> Option<DecisionId> {
