@@ -266,7 +266,9 @@ impl From<CallError> for Status {
                 details.set_retry_info(Some(LOAD_RETRY));
                 (Code::Unavailable, "STORE_UNAVAILABLE")
             }
-            CallError::UnknownModel(violation) | CallError::UnknownCustomer(violation) | CallError::UnknownDecision(violation) => {
+            CallError::UnknownModel(violation)
+            | CallError::UnknownCustomer(violation)
+            | CallError::UnknownDecision(violation) => {
                 let reason = violation.reason;
                 details.set_bad_request(vec![field_violation(violation)]);
                 (Code::NotFound, reason)
