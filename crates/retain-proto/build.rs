@@ -4,8 +4,13 @@ use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
-const FILES: [&str; 4] =
-    ["retain/v1/types.proto", "retain/v1/prediction.proto", "retain/v1/model.proto", "inference/open_inference.proto"];
+const FILES: [&str; 5] = [
+    "retain/v1/types.proto",
+    "retain/v1/prediction.proto",
+    "retain/v1/decision.proto",
+    "retain/v1/model.proto",
+    "inference/open_inference.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../../proto");

@@ -233,14 +233,7 @@ impl Plan {
 
     /// One vector of metrics per resample, in the order of resamples whatever the number of threads.
     fn replicates(&self, statistic: impl Fn(&[u32]) -> Vec<Option<f64>> + Sync + Send) -> Vec<Vec<Option<f64>>> {
-        let draw = |weights: &mut Vec<u32>, mut generator: Xoshiro256PlusPlus| {
-            weights.fill(0);
-            for _ in 0..self.n_groups {
-                weights[generator.random_range(0..self.n_groups as u32) as usize] += 1;
-            }
-            statistic(weights)
-        };
-        self.generators().into_par_iter().map_init(|| vec![0; self.n_groups], draw).collect()
+        resample(self.n_groups, self.resamples, self.seed, statistic)
     }
 
     /// What the resamples say about each metric; those without an interval are left out.
@@ -251,16 +244,38 @@ impl Plan {
         };
         metrics.iter().enumerate().filter_map(known).collect()
     }
+}
 
-    /// One generator per resample, each 2¹²⁸ numbers further along the same sequence, so that none overlap.
-    fn generators(&self) -> Vec<Xoshiro256PlusPlus> {
-        let further = |generator: &Xoshiro256PlusPlus| {
-            let mut next = generator.clone();
-            next.jump();
-            Some(next)
-        };
-        std::iter::successors(Some(Xoshiro256PlusPlus::seed_from_u64(self.seed)), further).take(self.resamples).collect()
-    }
+/// One value of a statistic per resample of whole groups, in the order of resamples whatever the number of threads.
+///
+/// The statistic gets how often each of the `n_groups` groups was drawn. `seed` and position alone decide a resample, so statistics
+/// of the same groups and seed are paired.
+pub fn resample<T: Send>(n_groups: usize, resamples: usize, seed: u64, statistic: impl Fn(&[u32]) -> T + Sync + Send) -> Vec<T> {
+    let draw = |weights: &mut Vec<u32>, mut generator: Xoshiro256PlusPlus| {
+        weights.fill(0);
+        for _ in 0..n_groups {
+            weights[generator.random_range(0..n_groups as u32) as usize] += 1;
+        }
+        statistic(weights)
+    };
+    generators(resamples, seed).into_par_iter().map_init(|| vec![0; n_groups], draw).collect()
+}
+
+/// The middle part of replicates that holds `confidence` of them, held within 0.5 and 0.9999; none without replicates.
+pub fn percentile_interval(mut replicates: Vec<f64>, confidence: f64) -> Option<(f64, f64)> {
+    replicates.sort_unstable_by(f64::total_cmp);
+    let tail = (1.0 - held_confidence(confidence)) / 2.0;
+    (!replicates.is_empty()).then(|| (quantile(&replicates, tail), quantile(&replicates, 1.0 - tail)))
+}
+
+/// One generator per resample, each 2¹²⁸ numbers further along the same sequence, so that none overlap.
+fn generators(resamples: usize, seed: u64) -> Vec<Xoshiro256PlusPlus> {
+    let further = |generator: &Xoshiro256PlusPlus| {
+        let mut next = generator.clone();
+        next.jump();
+        Some(next)
+    };
+    std::iter::successors(Some(Xoshiro256PlusPlus::seed_from_u64(seed)), further).take(resamples).collect()
 }
 
 /// Percentiles and standard deviation of one metric's replicates; none where fewer than half of the resamples define it, or where

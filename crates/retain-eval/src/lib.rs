@@ -32,6 +32,7 @@ mod tables;
 mod values;
 
 pub use bootstrap::{BootstrapOptions, Difference, Evaluation, Interval, Measured, compare, evaluate, evaluate_base_rate};
+pub use bootstrap::{percentile_interval, resample};
 pub use gate::{Champion, GateInput, PastColumn, ServingNumbers, SliceColumn, run as gate};
 pub use gate_error::GateError;
 pub use gate_file::{
@@ -41,6 +42,10 @@ pub use gate_report::{CheckKind, CheckLine, GateReport, Verdict};
 pub use kaplan_meier::kaplan_meier;
 pub use labelled::{EvalError, Labelled};
 pub use metrics::{Horizon, Metric};
+<<<<<<< HEAD
+pub use normal::{two_sided_z, wilson};
+=======
 pub use normal::wilson;
+>>>>>>> h-assess
 pub use outcome::OutcomeKind;
 pub use tables::{CalibrationBin, ThresholdRow, calibration_table, survival_calibration_table, threshold_table};

@@ -9,7 +9,7 @@ pub(crate) fn held_confidence(confidence: f64) -> f64 {
 }
 
 /// The number that a standard normal variable exceeds with probability `(1 − confidence) / 2`; 1.96 for 0.95.
-pub(crate) fn two_sided_z(confidence: f64) -> f64 {
+pub fn two_sided_z(confidence: f64) -> f64 {
     // Φ is inverted by Newton's method: libm has erfc to the last digits, and Φ'' makes the iteration from 0 rise monotonically.
     let tail = (1.0 - confidence) / 2.0;
     let mut z = 0.0_f64;

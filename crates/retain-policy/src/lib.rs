@@ -1,6 +1,8 @@
 //! What to do next for a customer: rules, playbooks, health, effects, allocation and their proof, as pure functions.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test that unwraps an error should fail"))]
 
+pub mod allocate;
 pub mod assess;
-pub mod presets;
+pub mod explore;
+pub mod playbook;
 pub mod rule;

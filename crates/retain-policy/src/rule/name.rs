@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use retain_core::OutcomeEvent;
+use retain_core::{DEFAULT_MISSING, Day, FeatureValue, OutcomeEvent, parse_boolean, parse_number};
 
 /// Something a rule can read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -212,7 +212,9 @@ impl SlotId {
 /// Every name that the rules of one playbook read, each with a slot.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    names: Vec<Name>,
+    in_order: Vec<Name>,
+    /// What the rules take each for.
+    types: Vec<NameType>,
     slots: HashMap<Name, SlotId>,
 }
 
@@ -223,8 +225,9 @@ impl Names {
             return slot;
         }
         // A playbook is far too short for 2³² names.
-        let slot = SlotId(self.names.len() as u32);
-        self.names.push(name.clone());
+        let slot = SlotId(self.in_order.len() as u32);
+        self.types.push(name.value_type());
+        self.in_order.push(name.clone());
         self.slots.insert(name, slot);
         slot
     }
@@ -239,22 +242,45 @@ impl Names {
     /// # Panics
     /// When the slot is of other names.
     pub fn name(&self, slot: SlotId) -> &Name {
-        &self.names[slot.idx()]
+        &self.in_order[slot.idx()]
+    }
+
+    /// What the rules take the value of a slot for: features are what they are compared with.
+    ///
+    /// # Panics
+    /// When the slot is of other names.
+    pub fn value_type(&self, slot: SlotId) -> NameType {
+        self.types[slot.idx()]
+    }
+
+    /// Notes that a rule takes a feature for this; false where another rule takes it for something else. What is taken for yes or no may
+    /// be taken for a number too, because tables write flags as 1 and 0.
+    pub(super) fn take_for(&mut self, slot: SlotId, wanted: NameType) -> bool {
+        use NameType::{Any, Boolean, Number};
+        let known = &mut self.types[slot.idx()];
+        match (*known, wanted) {
+            (_, Any) | (Boolean, Number) => true,
+            (Any, _) | (Number, Boolean) => {
+                *known = wanted;
+                true
+            }
+            (known, wanted) => known == wanted,
+        }
     }
 
     /// All names with their slots, in the order of slots.
     pub fn iter(&self) -> impl Iterator<Item = (SlotId, &Name)> {
-        self.names.iter().enumerate().map(|(idx, name)| (SlotId(idx as u32), name))
+        self.in_order.iter().enumerate().map(|(idx, name)| (SlotId(idx as u32), name))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.in_order.len()
     }
 
     /// Whether no rule reads anything.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.in_order.is_empty()
     }
 }
 
@@ -269,6 +295,32 @@ pub enum Known<'a> {
     Boolean(bool),
     /// A text.
     Text(&'a str),
+}
+
+impl<'a> Known<'a> {
+    /// What a table or a request has of a feature, as rules take it: a text where a number belongs is read as one, or as a date, which
+    /// is the days until `now`; one where yes or no belongs as a boolean. What cannot be read stays a text, and the rule says so.
+    pub fn of_feature(value: FeatureValue<'a>, wanted: NameType, now: Day) -> Self {
+        match (value, wanted) {
+            (FeatureValue::Missing, _) => Self::Missing,
+            (FeatureValue::Number(number), _) => Self::Number(number),
+            (FeatureValue::Boolean(boolean), NameType::Number) => Self::Number(f64::from(u8::from(boolean))),
+            (FeatureValue::Boolean(boolean), _) => Self::Boolean(boolean),
+            (FeatureValue::Day(day), _) => Self::Number(now.days() - day.days()),
+            (FeatureValue::Text(text), _) if is_missing(text) => Self::Missing,
+            (FeatureValue::Text(text), NameType::Number) => {
+                let days = || Some(now.days() - Day::parse(text).ok()?.days());
+                parse_number(text).or_else(days).map_or(Self::Text(text), Self::Number)
+            }
+            (FeatureValue::Text(text), NameType::Boolean) => parse_boolean(text).map_or(Self::Text(text), Self::Boolean),
+            (FeatureValue::Text(text), NameType::Text | NameType::Any) => Self::Text(text),
+        }
+    }
+}
+
+fn is_missing(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty() || DEFAULT_MISSING.contains(&text)
 }
 
 impl Known<'_> {

@@ -35,13 +35,13 @@ pub(super) fn parse(source: &str, kind: RuleKind, names: &mut Names) -> Result<E
     let parsed = Parser::new().max_recursion_depth(MAX_DEPTH).error_recovery_limit(1).parse_with_source_info(source);
     let (tree, places) = parsed.map_err(|errors| unreadable(source, &errors))?;
     let mut compiler = Compiler { names, places: &places };
-    let (expression, found) = compiler.compile(&tree)?;
-    let wanted = match kind {
-        RuleKind::Condition => NameType::Boolean,
-        RuleKind::Number => NameType::Number,
-    };
-    compiler.expect(&tree, found, wanted)?;
-    Ok(expression)
+    compiler.typed(
+        &tree,
+        match kind {
+            RuleKind::Condition => NameType::Boolean,
+            RuleKind::Number => NameType::Number,
+        },
+    )
 }
 
 /// What the parser would spend a stack or a second on.
@@ -259,7 +259,7 @@ impl Compiler<'_> {
         let Expr::List(items) = &list.expr else {
             return Err(self.wrong(list, "behind `in` stands a list of literals", "write `in [\"a\", \"b\"]`"));
         };
-        let (value, found) = self.compile(value)?;
+        let (read, found) = self.compile(value)?;
         let mut constants = Vec::with_capacity(items.elements.len());
         for item in &items.elements {
             let Expr::Literal(literal) = &item.expr else {
@@ -267,9 +267,10 @@ impl Compiler<'_> {
             };
             let (constant, kind) = self.constant(item, literal)?;
             self.expect(item, kind, found)?;
+            self.take_for(item, &read, kind)?;
             constants.push(constant);
         }
-        Ok((Expression::OneOf(Box::new(value), constants), NameType::Boolean))
+        Ok((Expression::OneOf(Box::new(read), constants), NameType::Boolean))
     }
 
     fn arithmetic(&mut self, name: &str, left: &IdedExpr, right: &IdedExpr) -> Compiled {
@@ -291,11 +292,14 @@ impl Compiler<'_> {
         let ordered = !matches!(operator, Comparison::Equal | Comparison::NotEqual);
         let (left_part, left_type) = self.compile(left)?;
         let (right_part, right_type) = self.compile(right)?;
-        if ordered {
-            self.expect(left, left_type, NameType::Number)?;
-            self.expect(right, right_type, NameType::Number)?;
-        } else {
-            self.expect(right, right_type, left_type)?;
+        let wanted = match left_type {
+            _ if ordered => NameType::Number,
+            NameType::Any => right_type,
+            known => known,
+        };
+        for (tree, part, found) in [(left, &left_part, left_type), (right, &right_part, right_type)] {
+            self.expect(tree, found, wanted)?;
+            self.take_for(tree, part, wanted)?;
         }
         Ok((Expression::Compare(operator, Box::new(left_part), Box::new(right_part)), NameType::Boolean))
     }
@@ -385,7 +389,23 @@ impl Compiler<'_> {
     fn typed(&mut self, tree: &IdedExpr, wanted: NameType) -> Result<Expression, RuleError> {
         let (expression, found) = self.compile(tree)?;
         self.expect(tree, found, wanted)?;
+        self.take_for(tree, &expression, wanted)?;
         Ok(expression)
+    }
+
+    /// Where a feature is read, this is what it is taken for, here and in every other rule.
+    fn take_for(&mut self, tree: &IdedExpr, expression: &Expression, wanted: NameType) -> Result<(), RuleError> {
+        let Expression::Read(slot) = expression else { return Ok(()) };
+        if self.names.take_for(*slot, wanted) {
+            return Ok(());
+        }
+        let what = format!(
+            "`{}` is taken for {} here and for {} elsewhere",
+            self.names.name(*slot),
+            wanted.words(),
+            self.names.value_type(*slot).words()
+        );
+        Err(self.wrong(tree, &what, "compare it with values of one kind"))
     }
 
     fn expect(&self, tree: &IdedExpr, found: NameType, wanted: NameType) -> Result<(), RuleError> {

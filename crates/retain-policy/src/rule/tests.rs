@@ -1,3 +1,5 @@
+use retain_core::{Day, FeatureValue};
+
 use super::*;
 
 fn condition(source: &str) -> Result<(Rule, Names), RuleError> {
@@ -91,6 +93,30 @@ fn mistakes_are_refused_with_their_place_and_a_fix() {
     refused("features.a.matches('x')", 18, &["`matches` is unknown"]);
     refused("size(features.a) > 1", 4, &["no function `size`"]);
     refused("   ", 0, &["empty"]);
+}
+
+#[test]
+fn a_feature_is_of_one_kind_in_all_rules() {
+    refused("features.a > 1 && features.a == 'x'", 26, &["taken for a text here and for a number elsewhere"]);
+    let mut names = Names::default();
+    let mut compile = |source| Rule::compile(source, RuleKind::Condition, &mut names).map(|_| ());
+    compile("features.flag == 1 && features.since > 30").unwrap();
+    compile("features.flag || features.plan in ['a', 'b']").unwrap();
+    assert!(compile("features.plan > 3").is_err());
+    assert!(compile("features.since.startsWith('2026')").is_err());
+}
+
+#[test]
+fn values_are_read_as_rules_take_them() {
+    let now = Day::parse("2026-03-31").unwrap();
+    let known = |value, wanted| Known::of_feature(value, wanted, now);
+    assert_eq!(known(FeatureValue::Text(" 12.5 "), NameType::Number), Known::Number(12.5));
+    assert_eq!(known(FeatureValue::Text("2026-03-01"), NameType::Number), Known::Number(30.0));
+    assert_eq!(known(FeatureValue::Text("yes"), NameType::Boolean), Known::Boolean(true));
+    assert_eq!(known(FeatureValue::Text("yes"), NameType::Text), Known::Text("yes"));
+    assert_eq!(known(FeatureValue::Text("many"), NameType::Number), Known::Text("many"));
+    assert_eq!(known(FeatureValue::Text(" NA"), NameType::Number), Known::Missing);
+    assert_eq!(known(FeatureValue::Boolean(true), NameType::Number), Known::Number(1.0));
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! Whether what rules read is there: models, signals, segments, badges, channels and actions.
+
+use super::contact::ContactPolicy;
+use super::problem::{Place, Problems};
+use super::reader::did_you_mean;
+use super::rules::{Amount, PlacedRule};
+use super::{Action, Playbook, Sequence};
+use crate::rule::{HistoryQuery, Name, Names};
+
+/// The ids that names in rules can have.
+pub(super) struct Ids<'a> {
+    pub(super) models: Vec<&'a str>,
+    pub(super) signals: Vec<String>,
+    pub(super) segments: Vec<String>,
+    pub(super) badges: Vec<String>,
+    pub(super) actions: Vec<&'a str>,
+    pub(super) channels: Vec<&'a str>,
+}
+
+impl Ids<'_> {
+    /// Tells every name of the rules that stands for nothing.
+    pub(super) fn check(&self, rules: &[&PlacedRule], names: &Names, problems: &Problems) {
+        for placed in rules {
+            for slot in placed.rule.reads() {
+                self.check_name(names.name(*slot), &placed.place, problems);
+            }
+        }
+    }
+
+    fn check_name(&self, name: &Name, place: &Place, problems: &Problems) {
+        let (id, what, known): (&str, &str, Vec<&str>) = match name {
+            Name::Prediction { model, .. } => (model, "model in `[models]`", self.models.clone()),
+            Name::Signal(id) => (id, "`[[signal]]`", self.signals.iter().map(String::as_str).collect()),
+            Name::Segment(id) => (id, "`[[segment]]`", self.segments.iter().map(String::as_str).collect()),
+            Name::Badge(id) => (id, "`[[badge]]`", self.badges.iter().map(String::as_str).collect()),
+            Name::History(HistoryQuery::Count { what: Some(id), .. } | HistoryQuery::DaysSince { what: Some(id) }) => {
+                (id, "channel or action", self.channels.iter().chain(&self.actions).copied().collect())
+            }
+            _ => return,
+        };
+        if !known.contains(&id) {
+            let what = format!("`{name}` names `{id}`, and there is no such {what}");
+            problems.error(place.clone(), what, did_you_mean(id, known));
+        }
+    }
+}
+
+/// Every rule of the playbook, in its order.
+pub(super) fn all_rules(playbook: &Playbook) -> Vec<&PlacedRule> {
+    let mut rules: Vec<&PlacedRule> = Vec::new();
+    rules.extend(playbook.settings.value_at_stake.iter().filter_map(amount_rule));
+    rules_of_contact(&playbook.contact, &mut rules);
+    playbook.actions.iter().for_each(|action| rules_of_action(action, &mut rules));
+    playbook.sequences.iter().for_each(|sequence| rules_of_sequence(sequence, &mut rules));
+    rules
+}
+
+fn rules_of_contact<'a>(contact: &'a ContactPolicy, rules: &mut Vec<&'a PlacedRule>) {
+    rules.extend(&contact.quiet);
+    for channel in &contact.channels {
+        rules.extend(channel.consent.iter().chain(&channel.quiet));
+    }
+}
+
+fn rules_of_action<'a>(action: &'a Action, rules: &mut Vec<&'a PlacedRule>) {
+    rules.extend(action.value.iter().filter_map(amount_rule));
+    rules.extend(action.eligible.iter().chain(&action.applicable).chain(&action.suitable).chain(&action.mandatory));
+    let factors = [&action.pcvl.propensity, &action.pcvl.context, &action.pcvl.value, &action.pcvl.lever];
+    rules.extend(factors.into_iter().flatten().filter_map(amount_rule));
+}
+
+fn rules_of_sequence<'a>(sequence: &'a Sequence, rules: &mut Vec<&'a PlacedRule>) {
+    rules.extend(sequence.start.iter().chain(&sequence.stop).chain(&sequence.since));
+}
+
+fn amount_rule(amount: &Amount) -> Option<&PlacedRule> {
+    match amount {
+        Amount::Rule(rule) => Some(rule),
+        Amount::Fixed(_) => None,
+    }
+}
