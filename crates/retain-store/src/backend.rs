@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use retain_core::{Decision, DecisionId, Outcome, Override};
+use retain_core::{Decision, DecisionId, Outcome, Override, PastDecision};
 
 use crate::error::StoreError;
-use crate::records::{Counts, Cursor, PastDecision};
+use crate::records::{Counts, Cursor, Used};
 use crate::rules::{NewRecords, Window};
 
 /// One connection, owned by one thread, which may block.
@@ -39,6 +39,8 @@ pub(crate) trait Connection: Send {
     fn matured(&mut self, closed_before_ms: i64, after: Option<Cursor>, limit: usize) -> Result<Vec<SizedDecision>, StoreError>;
     /// All decisions in the order of their ids, after one.
     fn ids(&mut self, after: Option<DecisionId>, limit: usize) -> Result<Vec<SizedDecision>, StoreError>;
+    /// How often each action was decided for since a time.
+    fn used(&mut self, since_ms: i64) -> Result<Vec<Used>, StoreError>;
     /// How many there are.
     fn counts(&mut self) -> Result<Counts, StoreError>;
 }

@@ -26,6 +26,6 @@ pub use check::{MAX_CUSTOMER_ID_BYTES, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_NAME_B
 pub use config::{PostgresUrl, StoreConfig};
 pub use error::{Cause, StoreError};
 pub use pending::Pending;
-pub use records::{Counts, Cursor, LoggedDecision, Page, PastDecision, PastOutcome, Recorded};
+pub use records::{Counts, Cursor, LoggedDecision, Page, Recorded, Used};
 pub use rules::{CLOCK_TOLERANCE_MS, MAX_REPORTS};
 pub use store::{MAX_DECISIONS, MAX_HISTORY, MAX_PAGE, Store, StoreThreads};

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use retain_core::DecisionId;
+use retain_core::{DecisionId, PastDecision};
 
 use crate::backend::{Connection, SizedDecision};
 use crate::error::StoreError;
-use crate::records::{LoggedDecision, Page, PastDecision, PastOutcome};
+use crate::records::{LoggedDecision, Page};
 
 /// Bytes of long texts after which a page is full, so that memory is bounded.
 const PAGE_BYTES: usize = 8 << 20;
@@ -64,13 +64,13 @@ pub(crate) fn past_with_reports(
     let at = places(ids.iter().copied());
     for outcome in connection.outcomes(&ids)? {
         if let Some(at) = at.get(&outcome.decision_id) {
-            past[*at].outcomes.push(PastOutcome { kind: outcome.kind, occurred_at_ms: outcome.occurred_at_ms });
+            past[*at].outcomes.push((outcome.kind, outcome.occurred_at_ms));
         }
     }
     for overriding in connection.overrides(&ids)? {
         if let Some(at) = at.get(&overriding.decision_id) {
             // They come oldest first: the last one stays.
-            past[*at].overridden_by = Some(overriding.action);
+            past[*at].overridden = Some(overriding.action);
         }
     }
     Ok(past)

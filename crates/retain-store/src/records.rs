@@ -1,6 +1,6 @@
 //! What the log gives back.
 
-use retain_core::{Decision, DecisionId, Outcome, OutcomeEvent, Override};
+use retain_core::{Decision, DecisionId, Outcome, Override};
 
 /// Whether a record was new to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,34 +22,15 @@ pub struct LoggedDecision {
     pub overrides: Vec<Override>,
 }
 
-/// What a contact policy has to know of an earlier decision for the same customer.
+/// How often an action was decided for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PastDecision {
-    /// Its name.
-    pub id: DecisionId,
-    /// When it was made; after now where a clock has gone backwards.
-    pub decided_at_ms: i64,
-    /// The playbook's name.
-    pub playbook: String,
-    /// What was chosen.
+pub struct Used {
+    /// The action's id.
     pub action: String,
-    /// How it reached the customer.
+    /// How it reached the customers.
     pub channel: Option<String>,
-    /// Whether the customer was in the holdout.
-    pub holdout: bool,
-    /// What a person did instead, by the last override.
-    pub overridden_by: Option<String>,
-    /// What happened, oldest first.
-    pub outcomes: Vec<PastOutcome>,
-}
-
-/// What happened after an earlier decision, and when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PastOutcome {
-    /// What.
-    pub kind: OutcomeEvent,
-    /// When.
-    pub occurred_at_ms: i64,
+    /// How many decisions.
+    pub n_decisions: u64,
 }
 
 /// Where the next page of matured decisions begins.

@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use retain_core::{Decision, DecisionId, Outcome, Override};
+use retain_core::{Decision, DecisionId, Outcome, Override, PastDecision};
 
 use crate::backend::{Connection, Database};
 use crate::check::{MAX_CUSTOMER_ID_BYTES, check_decision, check_outcome, check_override, time};
@@ -14,7 +14,7 @@ use crate::link::Link;
 use crate::pages::{load_page, past_with_reports};
 use crate::pending::{Pending, no_answer};
 use crate::queue::Queue;
-use crate::records::{Counts, Cursor, LoggedDecision, Page, PastDecision, Recorded};
+use crate::records::{Counts, Cursor, LoggedDecision, Page, Recorded, Used};
 use crate::rules::{Done, Request};
 use crate::writer::{Write, Writer};
 
@@ -219,6 +219,14 @@ impl Store {
             let found = connection.ids(after, MAX_PAGE)?;
             crate::pages::page(connection, &found, MAX_PAGE)
         })
+    }
+
+    /// How often each action was decided for since a time, by action and channel; not for doing nothing. Overridden decisions count.
+    ///
+    /// # Errors
+    /// What can befall every call.
+    pub fn used_since(&self, since_ms: i64) -> Pending<Vec<Used>> {
+        self.read(move |connection| connection.used(since_ms))
     }
 
     /// How much the log holds. Counts, so it takes a while on a large one.

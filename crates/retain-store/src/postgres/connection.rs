@@ -6,7 +6,7 @@ use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use retain_core::{Decision, DecisionId, Money, Outcome, Override};
+use retain_core::{Decision, DecisionId, Money, NO_ACTION, Outcome, Override, PastDecision};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
@@ -16,7 +16,7 @@ use super::store_error;
 use super::tls::Tls;
 use crate::backend::{Connection, SizedDecision};
 use crate::error::StoreError;
-use crate::records::{Counts, Cursor, PastDecision};
+use crate::records::{Counts, Cursor, Used};
 use crate::rules::{NewRecords, Window};
 
 type Values<'v> = &'v [&'v (dyn ToSql + Sync)];
@@ -248,6 +248,13 @@ impl Connection for PostgresConnection {
         let sql = "SELECT id::text, window_closes_at_ms, (octet_length(context::text) + octet_length(candidates::text))::bigint \
                    FROM decisions WHERE $1::text IS NULL OR id > $1::text::uuid ORDER BY decisions.id LIMIT $2";
         self.query(sql, &[&after.map(|id| id.to_string()), &(limit as i64)], rows::sized)
+    }
+
+    fn used(&mut self, since_ms: i64) -> Result<Vec<Used>, StoreError> {
+        let sql = "SELECT action, channel, count(*) FROM decisions WHERE id >= $1::text::uuid AND decided_at_ms >= $2 AND action <> $3 \
+                   GROUP BY action, channel ORDER BY action, channel";
+        let first = DecisionId::new(since_ms, [0; 10]).to_string();
+        self.query(sql, &[&first, &since_ms, &NO_ACTION], rows::used)
     }
 
     fn counts(&mut self) -> Result<Counts, StoreError> {

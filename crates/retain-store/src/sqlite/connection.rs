@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use retain_core::{Decision, DecisionId, Money, Outcome, Override};
+use retain_core::{Decision, DecisionId, Money, NO_ACTION, Outcome, Override, PastDecision};
 use rusqlite::{Params, params};
 
 use super::place::OpenFiles;
@@ -11,7 +11,7 @@ use super::rows::{self, DECISION, Fields};
 use super::store_error;
 use crate::backend::{Connection, SizedDecision};
 use crate::error::StoreError;
-use crate::records::{Counts, Cursor, PastDecision};
+use crate::records::{Counts, Cursor, Used};
 use crate::rules::{NewRecords, Window};
 
 pub(super) struct SqliteConnection {
@@ -186,6 +186,17 @@ impl Connection for SqliteConnection {
         let after = after.map_or(String::new(), |id| id.to_string());
         let mut found = Vec::new();
         self.query(&mut found, sql, params![after, limit as i64], rows::sized)?;
+        Ok(found)
+    }
+
+    fn used(&mut self, since_ms: i64) -> Result<Vec<Used>, StoreError> {
+        self.check_files()?;
+        // Ids sort by time, so that only what is counted is read; a clock that went back is what the second condition is for.
+        let sql = "SELECT action, channel, count(*) FROM decisions WHERE id >= ? AND decided_at_ms >= ? AND action <> ? \
+                   GROUP BY action, channel ORDER BY action, channel";
+        let first = DecisionId::new(since_ms, [0; 10]).to_string();
+        let mut found = Vec::new();
+        self.query(&mut found, sql, params![first, since_ms, NO_ACTION], rows::used)?;
         Ok(found)
     }
 

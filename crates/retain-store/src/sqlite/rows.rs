@@ -4,13 +4,13 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use retain_core::{Decision, DecisionId, Money, Outcome, Override};
+use retain_core::{Decision, DecisionId, Money, Outcome, Override, PastDecision};
 use rusqlite::Row;
 use rusqlite::types::FromSql;
 
 use crate::backend::SizedDecision;
 use crate::error::StoreError;
-use crate::records::{Cursor, PastDecision};
+use crate::records::{Cursor, Used};
 use crate::rules::Window;
 
 /// The columns of a decision, in the order of [`decision`].
@@ -73,6 +73,12 @@ pub(super) fn sized(fields: &Fields<'_>) -> Result<SizedDecision, StoreError> {
     Ok(SizedDecision { cursor, bytes: fields.get::<i64>(2)? as usize })
 }
 
+/// How often an action was decided for.
+pub(super) fn used(fields: &Fields<'_>) -> Result<Used, StoreError> {
+    let n_decisions: i64 = fields.get(2)?;
+    Ok(Used { action: fields.get(0)?, channel: fields.get(1)?, n_decisions: n_decisions.unsigned_abs() })
+}
+
 /// Of `id, decided_at_ms, playbook, action, channel, holdout`.
 pub(super) fn past_decision(fields: &Fields<'_>) -> Result<PastDecision, StoreError> {
     Ok(PastDecision {
@@ -82,7 +88,7 @@ pub(super) fn past_decision(fields: &Fields<'_>) -> Result<PastDecision, StoreEr
         action: fields.get(3)?,
         channel: fields.get(4)?,
         holdout: fields.get(5)?,
-        overridden_by: None,
+        overridden: None,
         outcomes: Vec::new(),
     })
 }

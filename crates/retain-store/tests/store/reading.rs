@@ -1,5 +1,5 @@
-use retain_core::{Decision, DecisionId, Outcome, OutcomeEvent};
-use retain_store::{Counts, PastDecision, PastOutcome, Store, StoreError};
+use retain_core::{Decision, DecisionId, Outcome, OutcomeEvent, PastDecision};
+use retain_store::{Counts, Store, StoreError, Used};
 
 use crate::common::{DAY_MS, START_MS, decision, id, nothing_decided, on_each, outcome, overriding};
 
@@ -30,15 +30,40 @@ fn history_is_of_one_customer_newest_first_and_sees_the_future() {
             action: "discount_10".to_owned(),
             channel: Some("email".to_owned()),
             holdout: false,
-            overridden_by: Some("call".to_owned()),
-            outcomes: vec![
-                PastOutcome { kind: OutcomeEvent::Viewed, occurred_at_ms: START_MS },
-                PastOutcome { kind: OutcomeEvent::Rejected, occurred_at_ms: START_MS + DAY_MS },
-            ],
+            overridden: Some("call".to_owned()),
+            outcomes: vec![(OutcomeEvent::Viewed, START_MS), (OutcomeEvent::Rejected, START_MS + DAY_MS)],
         };
         assert_eq!(history[2], expected);
         assert_eq!(store.history("nobody", 0).wait().unwrap(), []);
         assert!(matches!(store.history("a\0b", 0).wait(), Err(StoreError::Invalid { field: "customer_id", .. })));
+    });
+}
+
+#[test]
+fn actions_are_counted_since_a_time() {
+    on_each(|place| {
+        let store = place.open();
+        let at = |number: u8, days: i64, decision: Decision| {
+            let decided_at_ms = START_MS + days * DAY_MS;
+            Decision { id: DecisionId::new(decided_at_ms, [number; 10]), decided_at_ms, ..decision }
+        };
+        let called = Decision { action: "call".to_owned(), channel: Some("phone".to_owned()), ..decision(1) };
+        let decisions = vec![
+            at(1, -2, decision(1)),
+            at(2, 0, decision(1)),
+            at(3, 1, decision(1)),
+            at(4, 1, called),
+            at(5, 1, nothing_decided(1)),
+        ];
+        store.record_decisions(decisions).wait().unwrap();
+        let used = |action: &str, channel: &str, n_decisions| Used {
+            action: action.to_owned(),
+            channel: Some(channel.to_owned()),
+            n_decisions,
+        };
+        let found = store.used_since(START_MS).wait().unwrap();
+        assert_eq!(found, [used("call", "phone", 1), used("discount_10", "email", 2)]);
+        assert_eq!(store.used_since(START_MS + 2 * DAY_MS).wait().unwrap(), []);
     });
 }
 
