@@ -16,13 +16,16 @@ const BYTES_BETWEEN: usize = 4 << 20;
 /// Pages of the log after which the writer helps to begin it again: 64 MiB.
 const LONG_LOG_PAGES: i64 = 16_384;
 
+/// How often a long log is gone through: each time less has come meanwhile, and the last of it is left to the writer.
+const PASSES: usize = 3;
+
 /// What writers and the thread share.
 #[derive(Default)]
 pub(super) struct Checkpoints {
     state: Mutex<State>,
     changed: Condvar,
-    /// Whether the writer should copy the rest.
-    is_almost_done: AtomicBool,
+    /// Whether the writer should copy the rest. The thread keeps off until it has: of two that copy, one would do nothing.
+    is_writers_turn: AtomicBool,
 }
 
 #[derive(Default)]
@@ -48,9 +51,14 @@ impl Checkpoints {
         }
     }
 
-    /// Whether the rest should be copied now; asked by the writer between two groups.
-    pub(super) fn take_rest(&self) -> bool {
-        self.is_almost_done.load(Ordering::Relaxed) && self.is_almost_done.swap(false, Ordering::Relaxed)
+    /// Whether the writer should copy the rest now, between two groups.
+    pub(super) fn is_writers_turn(&self) -> bool {
+        self.is_writers_turn.load(Ordering::Acquire)
+    }
+
+    /// Gives the turn back to the thread.
+    pub(super) fn end_writers_turn(&self) {
+        self.is_writers_turn.store(false, Ordering::Release);
     }
 
     /// Starts the thread; it ends after [`Checkpoints::close`].
@@ -72,8 +80,11 @@ impl Checkpoints {
         while self.wait() {
             // A copy that fails is made up for by a later one; the log only grows meanwhile.
             connection = connection.map_or_else(&open, Ok).ok().and_then(|mut connection: SqliteConnection| {
-                let copied = connection.checkpoint().ok()?;
-                self.is_almost_done.store(copied.log_pages >= LONG_LOG_PAGES, Ordering::Relaxed);
+                let is_long = connection.checkpoint().ok()?.log_pages >= LONG_LOG_PAGES;
+                if is_long {
+                    (1..PASSES).try_for_each(|_| connection.checkpoint().map(drop)).ok()?;
+                    self.is_writers_turn.store(true, Ordering::Release);
+                }
                 Some(connection)
             });
         }
@@ -82,7 +93,8 @@ impl Checkpoints {
     /// Waits until there is enough to copy; false once closed.
     fn wait(&self) -> bool {
         let mut state = self.lock();
-        while state.committed_bytes < BYTES_BETWEEN && !state.is_closed {
+        // The writer's turn ends before it notes its next commit, which wakes this.
+        while (state.committed_bytes < BYTES_BETWEEN || self.is_writers_turn()) && !state.is_closed {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.committed_bytes = 0;

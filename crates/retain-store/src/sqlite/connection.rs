@@ -135,9 +135,10 @@ impl Connection for SqliteConnection {
             let source = Arc::new(std::io::Error::other("an earlier transaction cannot be undone"));
             return Err(StoreError::Unavailable { place: self.place.clone(), source });
         }
-        if self.checkpoints.take_rest() {
+        if self.checkpoints.is_writers_turn() {
             // Where it fails, the log stays long for now.
             let _ = self.checkpoint();
+            self.checkpoints.end_writers_turn();
         }
         self.written_bytes = 0;
         self.execute("BEGIN IMMEDIATE", ()).map(drop)
