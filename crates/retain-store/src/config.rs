@@ -46,7 +46,7 @@ pub struct StoreConfig {
     #[serde(default = "late_days")]
     pub late_days: u32,
     /// Most bytes of the SQLite file; beyond them the log is full. The log beside it, which is written first, takes some
-    /// 20 MB more. Default: as much as the disk has.
+    /// 70 MB more. Default: as much as the disk has.
     pub max_bytes: Option<u64>,
 }
 

@@ -7,6 +7,7 @@
 //! A file that somebody removed can still be written to while it is open, and is gone afterwards. So before a commit and after
 //! it the connection looks whether the names still stand for the files that it has open.
 
+mod checkpoint;
 mod connection;
 mod place;
 mod rows;
@@ -19,6 +20,7 @@ use rusqlite::{ErrorCode, OpenFlags, OptionalExtension};
 
 use crate::backend::{Connection, Database};
 use crate::error::StoreError;
+use checkpoint::Checkpoints;
 use connection::SqliteConnection;
 
 /// What makes each version of the tables out of the one before.
@@ -29,6 +31,13 @@ const CACHE_KIB: i64 = -16_384;
 const PAGE_BYTES: u64 = 4_096;
 
 pub(crate) struct Sqlite {
+    file: SqliteFile,
+    checkpoints: Arc<Checkpoints>,
+}
+
+/// The file, and how it is opened.
+#[derive(Clone)]
+struct SqliteFile {
     path: PathBuf,
     place: Arc<str>,
     timeout: Duration,
@@ -38,21 +47,31 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(crate) fn new(path: PathBuf, timeout: Duration, max_bytes: Option<u64>) -> Self {
         let place = path.display().to_string().into();
-        Self { path, place, timeout, max_bytes }
+        Self { file: SqliteFile { path, place, timeout, max_bytes }, checkpoints: Arc::default() }
     }
+}
 
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.checkpoints.close();
+    }
+}
+
+impl SqliteFile {
     /// Opens the file; only the first time may it be made, because a file that is made in place of one that vanished is an empty log.
     fn open(&self, create: bool) -> Result<rusqlite::Connection, StoreError> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
         self.named(rusqlite::Connection::open_with_flags(&self.path, flags).and_then(|connection| {
-            connection.busy_timeout(self.timeout)?;
+            // Shorter than a call may take, so that the call is told why.
+            connection.busy_timeout(self.timeout / 2)?;
             connection.set_prepared_statement_cache_capacity(64);
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.pragma_update(None, "cache_size", CACHE_KIB)?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             // Where a plain sync does not reach the disk, on Apple's systems, this one does.
             connection.pragma_update(None, "fullfsync", true)?;
+            connection.pragma_update(None, "wal_autocheckpoint", 0)?;
             if let Some(max_bytes) = self.max_bytes {
                 connection.pragma_update(None, "max_page_count", (max_bytes / PAGE_BYTES).max(1) as i64)?;
             }
@@ -113,7 +132,8 @@ impl Sqlite {
     }
 }
 
-impl Database for Sqlite {
+impl SqliteFile {
+    /// Makes or migrates the tables.
     fn prepare(&self) -> Result<(), StoreError> {
         let mut connection = self.open(true)?;
         // Before anything is changed: a file of something else stays as it is.
@@ -123,16 +143,30 @@ impl Database for Sqlite {
         self.enter_wal(&connection)
     }
 
-    fn connect(&self) -> Result<Box<dyn Connection>, StoreError> {
+    fn connect(&self, checkpoints: Arc<Checkpoints>) -> Result<SqliteConnection, StoreError> {
         let connection = self.open(false)?;
         if self.version(&connection)?.is_none() {
             return Err(StoreError::NotALog { place: self.place.clone() });
         }
-        Ok(Box::new(SqliteConnection::new(connection, &self.path, self.place.clone())?))
+        SqliteConnection::new(connection, &self.path, self.place.clone(), checkpoints)
+    }
+}
+
+impl Database for Sqlite {
+    fn prepare(&self) -> Result<(), StoreError> {
+        self.file.prepare()?;
+        let (file, shared) = (self.file.clone(), self.checkpoints.clone());
+        let started = self.checkpoints.start(move || file.connect(shared.clone()));
+        let place = self.file.place.clone();
+        started.map(drop).map_err(|error| StoreError::Unavailable { place, source: Arc::new(error) })
+    }
+
+    fn connect(&self) -> Result<Box<dyn Connection>, StoreError> {
+        Ok(Box::new(self.file.connect(self.checkpoints.clone())?))
     }
 
     fn place(&self) -> &Arc<str> {
-        &self.place
+        &self.file.place
     }
 }
 

@@ -97,7 +97,9 @@ impl Store {
             let (reads, mut link) = (reads.clone(), Link::new(database.clone()));
             let run = move || {
                 while let Some(taken) = reads.take(1, usize::MAX) {
-                    taken.into_iter().for_each(|read| read(&mut link));
+                    for read in taken {
+                        read(&mut link);
+                    }
                 }
             };
             threads.push(spawn("store-reader", run)?);

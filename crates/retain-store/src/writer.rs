@@ -67,7 +67,9 @@ impl Writer {
             if !records.is_empty() {
                 self.process(records);
             }
-            removals.into_iter().for_each(|removal| self.process(vec![removal]));
+            for removal in removals {
+                self.process(vec![removal]);
+            }
         }
     }
 
@@ -76,7 +78,9 @@ impl Writer {
             Ok(answers) => reply_each(group, answers),
             Err(Failure { is_in_doubt: true, .. }) => self.resolve(group),
             Err(Failure { error, .. }) if error.may_be_one_records() && group.len() > 1 => {
-                group.into_iter().for_each(|write| self.process(vec![write]));
+                for write in group {
+                    self.process(vec![write]);
+                }
             }
             Err(Failure { error, .. }) => reply_all(group, &error),
         }
@@ -173,5 +177,7 @@ fn reply_each(group: Vec<Write>, answers: Answers) {
 }
 
 fn reply_all(group: Vec<Write>, error: &StoreError) {
-    group.into_iter().for_each(|write| (write.reply)(Err(error.clone())));
+    for write in group {
+        (write.reply)(Err(error.clone()));
+    }
 }

@@ -53,10 +53,11 @@ impl PostgresConnection {
 
     /// A commit is on the disk when it is answered, whatever the server's default; the server gives up before the caller does.
     fn set_up(&mut self) -> Result<(), StoreError> {
-        let ms = self.timeout.as_millis();
         self.batch(&format!(
-            "SET statement_timeout = {ms}; SET idle_in_transaction_session_timeout = {ms};
-             SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+            "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {};
+             SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+            self.timeout.as_millis() / 2 + 1,
+            self.timeout.as_millis()
         ))
     }
 

@@ -6,26 +6,45 @@ use std::sync::Arc;
 use retain_core::{Decision, DecisionId, Money, NO_ACTION, Outcome, Override, PastDecision};
 use rusqlite::{Params, params};
 
+use super::checkpoint::{Checkpoints, Copied};
 use super::place::OpenFiles;
 use super::rows::{self, DECISION, Fields};
-use super::store_error;
+use super::{PAGE_BYTES, store_error};
 use crate::backend::{Connection, SizedDecision};
 use crate::error::StoreError;
 use crate::records::{Counts, Cursor, Used};
 use crate::rules::{NewRecords, Window};
 
+/// Pages that a record touches: its table, the index of its id, and one more index.
+const RECORD_PAGES: usize = 3;
+
 pub(super) struct SqliteConnection {
     connection: rusqlite::Connection,
     place: Arc<str>,
     files: OpenFiles,
+    checkpoints: Arc<Checkpoints>,
+    /// About what the transaction has written.
+    written_bytes: usize,
 }
 
 impl SqliteConnection {
     /// Takes over a connection that has read already, so that its files are there.
-    pub(super) fn new(connection: rusqlite::Connection, path: &Path, place: Arc<str>) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        connection: rusqlite::Connection,
+        path: &Path,
+        place: Arc<str>,
+        checkpoints: Arc<Checkpoints>,
+    ) -> Result<Self, StoreError> {
         let unavailable = |error| StoreError::Unavailable { place: place.clone(), source: Arc::new(error) };
         let files = OpenFiles::remember(path).map_err(unavailable)?;
-        Ok(Self { connection, place, files })
+        Ok(Self { connection, place, files, checkpoints, written_bytes: 0 })
+    }
+
+    /// Copies what it can from the log into the file, without making anybody wait.
+    pub(super) fn checkpoint(&mut self) -> Result<Copied, StoreError> {
+        self.check_files()?;
+        let copied = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |row| row.get(1));
+        copied.map(|log_pages| Copied { log_pages }).map_err(|error| store_error(&self.place, error))
     }
 
     fn check_files(&self) -> Result<(), StoreError> {
@@ -103,6 +122,11 @@ impl SqliteConnection {
     }
 }
 
+/// About what a record adds to the log: its own bytes, and the pages of its table and indexes.
+fn page_bytes(n_records: usize, text_bytes: usize) -> usize {
+    text_bytes + n_records * RECORD_PAGES * PAGE_BYTES as usize
+}
+
 impl Connection for SqliteConnection {
     fn begin(&mut self) -> Result<(), StoreError> {
         self.check_files()?;
@@ -111,11 +135,18 @@ impl Connection for SqliteConnection {
             let source = Arc::new(std::io::Error::other("an earlier transaction cannot be undone"));
             return Err(StoreError::Unavailable { place: self.place.clone(), source });
         }
+        if self.checkpoints.is_writers_turn() {
+            // Where it fails, the log stays long for now.
+            let _ = self.checkpoint();
+            self.checkpoints.end_writers_turn();
+        }
+        self.written_bytes = 0;
         self.execute("BEGIN IMMEDIATE", ()).map(drop)
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
         self.execute("COMMIT", ())?;
+        self.checkpoints.note(self.written_bytes);
         self.check_files()
     }
 
@@ -149,6 +180,9 @@ impl Connection for SqliteConnection {
     }
 
     fn insert(&mut self, new: &NewRecords) -> Result<(), StoreError> {
+        let n_records = new.decisions.len() + new.outcomes.len() + new.overrides.len();
+        let texts = new.decisions.iter().map(|decision| decision.context.len() + decision.candidates.len());
+        self.written_bytes += page_bytes(n_records, texts.sum());
         new.decisions.iter().try_for_each(|decision| self.insert_decision(decision))?;
         new.outcomes.iter().try_for_each(|(outcome, reported)| self.insert_outcome(outcome, *reported))?;
         new.overrides.iter().try_for_each(|(overriding, reported)| self.insert_override(overriding, *reported))
@@ -157,7 +191,9 @@ impl Connection for SqliteConnection {
     fn remove(&mut self, closed_before_ms: i64, limit: usize) -> Result<u64, StoreError> {
         let sql = "DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE window_closes_at_ms < ? \
                    ORDER BY window_closes_at_ms, id LIMIT ?)";
-        self.execute(sql, params![closed_before_ms, limit as i64]).map(|n_removed| n_removed as u64)
+        let n_removed = self.execute(sql, params![closed_before_ms, limit as i64])?;
+        self.written_bytes += page_bytes(n_removed, 0);
+        Ok(n_removed as u64)
     }
 
     fn past_decisions(&mut self, customer_id: &str, since_ms: i64, limit: usize) -> Result<Vec<PastDecision>, StoreError> {

@@ -17,7 +17,7 @@ pub(crate) const CLOSES_MS: i64 = START_MS + 30 * DAY_MS;
 /// An empty database, which goes away with it.
 pub(crate) enum Place {
     Sqlite(TempDir),
-    Postgres(TestDatabase),
+    Postgres(Box<TestDatabase>),
 }
 
 impl Place {
@@ -45,7 +45,7 @@ impl Place {
 #[track_caller]
 pub(crate) fn on_each(test: impl Fn(&Place)) {
     test(&Place::sqlite());
-    on_postgres(|database| test(&Place::Postgres(database)));
+    on_postgres(|database| test(&Place::Postgres(Box::new(database))));
 }
 
 /// Runs a test on PostgreSQL, where there is one.

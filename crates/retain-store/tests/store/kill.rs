@@ -85,7 +85,8 @@ fn kill_after(n_acknowledged: u64, round: u64, place: &Place, acknowledged: &mut
 fn check_log(place: &Place, acknowledged: &BTreeSet<(String, u64)>, rounds: u64) {
     let store = place.open();
     for (kind, number) in acknowledged {
-        let kept = store.decision(id(*number)).wait().unwrap().unwrap_or_else(|| panic!("{kind} {number} is lost"));
+        let found = store.decision(id(*number)).wait().unwrap();
+        let Some(kept) = found else { panic!("{kind} {number} is lost") };
         assert_eq!(kept.decision, decision(*number));
         if kind == "outcome" {
             assert_eq!(kept.outcomes, [outcome(*number, "a", OutcomeEvent::Clicked)]);

@@ -1,5 +1,5 @@
 //! The log against real databases: SQLite files always, PostgreSQL where `RETAIN_TEST_POSTGRES` has the address of one.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps an error should fail")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that unwraps an error should fail")]
 
 /// A log of its own for each test, and records to keep in it.
 mod common;

@@ -25,7 +25,9 @@ fn many_may_open_a_new_log_at_once() {
             let opening: Vec<_> = (0..8_u64)
                 .map(|number| scope.spawn(move || place.open().record_decision(decision(number)).wait().unwrap()))
                 .collect();
-            opening.into_iter().for_each(|opened| assert_eq!(opened.join().unwrap(), Recorded::New));
+            for opened in opening {
+                assert_eq!(opened.join().unwrap(), Recorded::New);
+            }
         });
         assert_eq!(place.open().counts().wait().unwrap().decisions, 8);
     });

@@ -85,7 +85,7 @@ impl Shared {
     }
 
     fn pump(&self, mut from: TcpStream, mut to: TcpStream, is_forth: bool) {
-        let mut buffer = [0; 1 << 16];
+        let mut buffer = vec![0; 1 << 16];
         while let Ok(n_read @ 1..) = from.read(&mut buffer) {
             let bytes = &buffer[..n_read];
             if is_forth && bytes.windows(COMMIT.len()).any(|window| window == COMMIT) {
@@ -95,7 +95,7 @@ impl Shared {
                         self.mode.store(Mode::Open as u8, Ordering::SeqCst);
                         break;
                     }
-                    mode => return self.lose_answer(bytes, from, to, mode),
+                    mode => return self.lose_answer(bytes, &from, to, mode),
                 }
             }
             if to.write_all(bytes).is_err() {
@@ -106,7 +106,7 @@ impl Shared {
     }
 
     /// Hands a commit over, and ends the way back first and the way there once the server has ended the session in order.
-    fn lose_answer(&self, commit: &[u8], client: TcpStream, mut server: TcpStream, mode: Mode) {
+    fn lose_answer(&self, commit: &[u8], client: &TcpStream, mut server: TcpStream, mode: Mode) {
         let after = if mode == Mode::LoseNextAnswerAndCut { Mode::Cut } else { Mode::Open };
         self.mode.store(after as u8, Ordering::SeqCst);
         // The other pump writes the server's answer into a connection that has ended.

@@ -136,7 +136,9 @@ fn more_calls_than_may_wait_are_refused_and_the_rest_is_kept() {
     assert_eq!(n_waiting, 5);
     other.execute_batch("COMMIT").unwrap();
     let n_pending = pending.len() as u64;
-    pending.into_iter().for_each(|answer| assert_eq!(answer.wait().unwrap(), Recorded::New));
+    for answer in pending {
+        assert_eq!(answer.wait().unwrap(), Recorded::New);
+    }
     assert_eq!(store.counts().wait().unwrap().decisions, n_pending);
 }
 

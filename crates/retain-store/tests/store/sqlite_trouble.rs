@@ -14,7 +14,7 @@ fn long(number: u64) -> Decision {
 /// Asks until it is so; a minute is far more than it takes.
 #[track_caller]
 pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while !is_so() {
         assert!(Instant::now() < end, "it has not become so within a minute");
         std::thread::yield_now();
