@@ -42,10 +42,6 @@ pub use gate_report::{CheckKind, CheckLine, GateReport, Verdict};
 pub use kaplan_meier::kaplan_meier;
 pub use labelled::{EvalError, Labelled};
 pub use metrics::{Horizon, Metric};
-<<<<<<< HEAD
 pub use normal::{two_sided_z, wilson};
-=======
-pub use normal::wilson;
->>>>>>> h-assess
 pub use outcome::OutcomeKind;
 pub use tables::{CalibrationBin, ThresholdRow, calibration_table, survival_calibration_table, threshold_table};

@@ -65,6 +65,11 @@ impl Decisions {
         })
     }
 
+    /// The playbook for longer than a call.
+    fn live_now(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
     fn live(&self) -> Guard<Arc<Live>> {
         self.live.load()
     }

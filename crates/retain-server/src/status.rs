@@ -212,6 +212,11 @@ impl Violations {
         if self.total == 0 { Ok(()) } else { Err(CallError::Invalid(self)) }
     }
 
+    /// The first mistake.
+    pub(crate) fn into_first(self) -> Option<Violation> {
+        self.listed.into_iter().next()
+    }
+
     /// The kind of mistake, where all are of one kind.
     fn reason(&self) -> &'static str {
         let first = self.listed.first().map_or("INVALID_REQUEST", |violation| violation.reason);
@@ -266,7 +271,9 @@ impl From<CallError> for Status {
                 details.set_retry_info(Some(LOAD_RETRY));
                 (Code::Unavailable, "STORE_UNAVAILABLE")
             }
-            CallError::UnknownModel(violation) | CallError::UnknownCustomer(violation) | CallError::UnknownDecision(violation) => {
+            CallError::UnknownModel(violation)
+            | CallError::UnknownCustomer(violation)
+            | CallError::UnknownDecision(violation) => {
                 let reason = violation.reason;
                 details.set_bad_request(vec![field_violation(violation)]);
                 (Code::NotFound, reason)

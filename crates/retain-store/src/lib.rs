@@ -10,6 +10,7 @@ mod backend;
 mod check;
 mod config;
 mod error;
+mod export;
 mod link;
 mod pages;
 mod pending;

@@ -48,7 +48,7 @@ pub(crate) enum Done {
 pub(crate) struct Window {
     pub(crate) id: DecisionId,
     pub(crate) decided_at_ms: i64,
-    pub(crate) window_closes_at_ms: i64,
+    pub(crate) closes_at_ms: i64,
 }
 
 /// The decisions that requests name, sorted, so that every writer locks rows in the same order.
@@ -107,7 +107,7 @@ impl Known {
 
     pub(crate) fn add_decision(&mut self, decision: Arc<Decision>) {
         let Decision { id, decided_at_ms, window_closes_at_ms, .. } = *decision;
-        self.add_window(Window { id, decided_at_ms, window_closes_at_ms });
+        self.add_window(Window { id, decided_at_ms, closes_at_ms: window_closes_at_ms });
         self.contents.insert(id, decision);
     }
 
@@ -215,7 +215,7 @@ impl Known {
 
     /// When it happened decides; when it is reported only limits how late. A window may end beyond what a time can be.
     fn check_report(&self, window: &Window, n_reports: usize, occurred_at_ms: i64, now_ms: i64) -> Result<(), StoreError> {
-        let Window { id, decided_at_ms, window_closes_at_ms } = *window;
+        let Window { id, decided_at_ms, closes_at_ms: window_closes_at_ms } = *window;
         let accepted_until_ms = window_closes_at_ms.saturating_add(self.late_ms);
         if occurred_at_ms < decided_at_ms - CLOCK_TOLERANCE_MS {
             Err(StoreError::BeforeDecision { id, occurred_at_ms, decided_at_ms })

@@ -128,7 +128,7 @@ impl Database for Sqlite {
         if self.version(&connection)?.is_none() {
             return Err(StoreError::NotALog { place: self.place.clone() });
         }
-        Ok(Box::new(SqliteConnection::new(connection, self.path.clone(), self.place.clone())?))
+        Ok(Box::new(SqliteConnection::new(connection, &self.path, self.place.clone())?))
     }
 
     fn place(&self) -> &Arc<str> {

@@ -14,29 +14,10 @@ use super::rules::Rules;
 use super::sequence::{RawSequence, read_sequence, write_out};
 use super::settings::{Mode, Settings, read_exploration, read_fatigue, read_models, read_settings};
 use super::{MAX_ACTIONS, MAX_PLAYBOOK_BYTES, Playbook, Presets, Source};
+use crate::assess::{self, Assessment, ProblemKind};
 use crate::rule::Names;
 
 const OWN_TABLES: [&str; 7] = ["playbook", "models", "exploration", "fatigue", "contact", "action", "sequence"];
-
-/// Tables that say what a customer's state is; `assess` reads them.
-const ASSESSMENT_TABLES: [&str; 16] = [
-    "preset",
-    "health",
-    "signal",
-    "trigger",
-    "segment",
-    "tier",
-    "tier_programme",
-    "points",
-    "badge",
-    "milestone",
-    "alert",
-    "kpi",
-    "referral",
-    "band_playbook",
-    "churn_cause",
-    "reason",
-];
 
 pub(super) fn parse(text: &str, presets: &dyn Presets) -> Result<Playbook, Vec<Problem>> {
     let problems = Problems::default();
@@ -61,7 +42,9 @@ fn gather_sources(text: &str, presets: &dyn Presets, problems: &Problems) -> Opt
     for name in section.texts("presets") {
         let twice = sources.iter().any(|source| source.preset.as_deref() == Some(&name.value));
         match presets.text(&name.value) {
-            _ if twice => problems.error(name.place, format!("preset `{}` is named twice", name.value), "name it once".to_owned()),
+            _ if twice => {
+                problems.error(name.place, format!("preset `{}` is named twice", name.value), "name it once".to_owned())
+            }
             Some(text) if text.len() <= MAX_PLAYBOOK_BYTES => {
                 sources.push(Source { preset: Some(name.value), text: text.to_owned() });
             }
@@ -91,6 +74,7 @@ fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
     let fatigue_of = roots.iter().find(|root| root.has("fatigue")).unwrap_or(&own);
     let mut in_sequence = vec![false; actions.len()];
     sequences.iter().flat_map(|sequence| &sequence.steps).for_each(|step| in_sequence[step.action] = true);
+    let assessment = read_assessment(&sources, &mut rules.names, problems);
     let playbook = Playbook {
         settings: settings?,
         models: read_models(&own),
@@ -100,6 +84,7 @@ fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
         action_idx: action_ids.into_iter().enumerate().map(|(idx, id)| (id, idx)).collect(),
         actions,
         sequences,
+        assessment: assessment?,
         names: rules.names,
         in_sequence,
         sha256: digest(&sources),
@@ -110,15 +95,34 @@ fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
     Some(playbook)
 }
 
+/// Health, signals, segments, tiers and the like, with what is wrong with them.
+fn read_assessment(sources: &[Source], names: &mut Names, problems: &Problems) -> Option<Assessment> {
+    let named = sources.iter().map(|Source { preset, text }| (preset.as_deref().unwrap_or(""), text, preset.is_some()));
+    let sources: Vec<_> = named.map(|(name, text, is_preset)| assess::Source { name, text, is_preset }).collect();
+    let (assessment, found) = match Assessment::parse(&sources, names) {
+        Ok(parsed) => (Some(parsed.assessment), parsed.warnings),
+        Err(found) => (None, found),
+    };
+    for problem in found {
+        let preset = (!problem.source_name.is_empty()).then_some(problem.source_name);
+        let place = Place { preset, line: problem.line, column: 1 };
+        match problem.kind {
+            ProblemKind::Error => problems.error(place, problem.what, problem.fix),
+            ProblemKind::Warning => problems.warn(place, problem.what, problem.fix),
+        }
+    }
+    assessment
+}
+
 fn document_of<'t>(source: &'t Source, problems: &Problems) -> Option<Document<'t>> {
     Document::parse(source.preset.as_deref(), &source.text, problems)
 }
 
 fn check_tables(root: &Section<'_>) {
     match root.preset() {
-        None => root.check_keys(&[&OWN_TABLES[..], &ASSESSMENT_TABLES].concat()),
+        None => root.check_keys(&[&OWN_TABLES[..], &assess::KEYS].concat()),
         // What a preset says of the whole playbook would not be seen by who names it.
-        Some(_) => root.check_keys(&[&OWN_TABLES[3..], &ASSESSMENT_TABLES].concat()),
+        Some(_) => root.check_keys(&[&OWN_TABLES[3..], &assess::KEYS, &["preset"]].concat()),
     }
 }
 
@@ -152,7 +156,8 @@ fn read_actions(roots: &[Section<'_>], rules: &mut Rules, contact: &mut ContactP
         let what = format!("a playbook has at most {MAX_ACTIONS} actions, found {}", entries.len());
         section.problems().error(section.place(), what, "divide it into several playbooks".to_owned());
     }
-    let raw: Vec<RawAction> = entries.iter().take(MAX_ACTIONS).map(|(id, section)| read_action(id, section, &mut around)).collect();
+    let raw: Vec<RawAction> =
+        entries.iter().take(MAX_ACTIONS).map(|(id, section)| read_action(id, section, &mut around)).collect();
     let ids: Vec<String> = raw.iter().map(|raw| raw.action.id.clone()).collect();
     let problems = roots.first().map(Section::problems);
     raw.into_iter().map(|raw| with_excludes(raw, &ids, problems)).collect()
@@ -211,13 +216,18 @@ fn check_values(playbook: &Playbook, problems: &Problems) {
     if *mode == Mode::Incremental && value_at_stake.is_none() {
         for action in playbook.actions.iter().filter(|action| action.value.is_none()) {
             let what = format!("action `{}` has no value: neither `value_at_stake` in [playbook] nor its own `value`", action.id);
-            let fix = "say in [playbook] what one more success is worth, such as `value_at_stake = \"predictions.ltv.expected_value\"`";
+            let fix =
+                "say in [playbook] what one more success is worth, such as `value_at_stake = \"predictions.ltv.expected_value\"`";
             problems.error(action.place.clone(), what, fix.to_owned());
         }
     }
     if playbook.actions.is_empty() {
         let start = Place { preset: None, line: 1, column: 1 };
-        problems.warn(start, "there is no action to choose".to_owned(), "add an `[[action]]`, or a preset that has some".to_owned());
+        problems.warn(
+            start,
+            "there is no action to choose".to_owned(),
+            "add an `[[action]]`, or a preset that has some".to_owned(),
+        );
     }
 }
 

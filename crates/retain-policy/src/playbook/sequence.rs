@@ -61,7 +61,18 @@ enum StepNames {
 }
 
 pub(super) fn read_sequence(id: &str, section: &Section<'_>, rules: &mut Rules) -> RawSequence {
-    section.check_keys(&["id", "name", "description", "source", "start", "stop", "since", "steps", "patience_days", "repeat_days"]);
+    section.check_keys(&[
+        "id",
+        "name",
+        "description",
+        "source",
+        "start",
+        "stop",
+        "since",
+        "steps",
+        "patience_days",
+        "repeat_days",
+    ]);
     let steps = section.sections("steps", &format!("a step of sequence `{id}`,"));
     if steps.is_empty() && !section.has("steps") {
         let fix = "add `steps = [{ day = 1, action = \"…\" }]`".to_owned();
@@ -176,7 +187,8 @@ impl Writer<'_> {
             return;
         }
         if self.way.len() == MAX_DEPTH {
-            let what = format!("sequence `{}` holds sequences within sequences, more than {MAX_DEPTH} deep", self.id(self.way[0]));
+            let what =
+                format!("sequence `{}` holds sequences within sequences, more than {MAX_DEPTH} deep", self.id(self.way[0]));
             self.problems.error(name.place.clone(), what, "write the inner steps out".to_owned());
             return;
         }

@@ -4,19 +4,10 @@ use retain_core::{ModelAddress, check_currency};
 
 use super::reader::Section;
 use super::rules::{Amount, Rules};
+use crate::assess::Language;
 
 /// Longest time that a playbook may speak of, in days.
 pub(super) const MAX_DAYS: f64 = 36_500.0;
-
-/// The languages that texts for people come in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Language {
-    /// English.
-    #[default]
-    English,
-    /// Spanish.
-    Spanish,
-}
 
 /// A text for people; what has no Spanish is told in English.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -181,7 +172,9 @@ pub(super) fn read_models(root: &Section<'_>) -> Vec<NamedModel> {
         let Some(text) = section.text(&key.value) else { continue };
         match text.parse() {
             Ok(address) => models.push(NamedModel { name: key.value, address }),
-            Err(error) => section.wrong(&key.value, format!("model `{}`: {error}", key.value), "name a model such as `telco-churn`"),
+            Err(error) => {
+                section.wrong(&key.value, format!("model `{}`: {error}", key.value), "name a model such as `telco-churn`")
+            }
         }
     }
     models
@@ -213,7 +206,11 @@ fn warn_of_blindness(section: &Section<'_>, exploration: &Exploration) {
     let problems = section.problems();
     if exploration.holdout == 0.0 {
         let fix = "set `holdout` to 0.02 to 0.05".to_owned();
-        problems.warn(section.place_of("holdout"), "without a holdout nobody can say what all actions together bring".to_owned(), fix);
+        problems.warn(
+            section.place_of("holdout"),
+            "without a holdout nobody can say what all actions together bring".to_owned(),
+            fix,
+        );
     }
     let greedy = exploration.method == ExplorationMethod::Greedy;
     if greedy {
@@ -221,7 +218,8 @@ fn warn_of_blindness(section: &Section<'_>, exploration: &Exploration) {
         problems.warn(section.place_of("method"), what, "use `thompson`".to_owned());
     }
     if !greedy && exploration.floor == 0.0 {
-        let what = "`floor = 0` lets probabilities come as near to 0 as they like, and their weights grow without bound".to_owned();
+        let what =
+            "`floor = 0` lets probabilities come as near to 0 as they like, and their weights grow without bound".to_owned();
         problems.warn(section.place_of("floor"), what, "set `floor` to 0.01".to_owned());
     }
     if section.has("gamma") && exploration.method != ExplorationMethod::InverseGap {

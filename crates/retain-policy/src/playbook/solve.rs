@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::rule::{ClockField, Comparison, Constant, Expression, HealthField, HistoryQuery, Name, Names, PredictionField, SlotId};
+use crate::rule::{
+    ClockField, Comparison, Constant, Expression, HealthField, HistoryQuery, Name, Names, PredictionField, SlotId,
+};
 
 /// Ways that `||` opens are tried up to so many; beyond, the conditions count as possible.
 const MAX_WAYS: usize = 200;
@@ -113,13 +115,21 @@ impl<'e> Case<'e> {
             }
             Expression::Has(slot) => {
                 let domain = self.domain(*slot, names);
-                if wanted { domain.present = true } else { domain.absent = true }
+                if wanted {
+                    domain.present = true
+                } else {
+                    domain.absent = true
+                }
                 *slot
             }
             Expression::OneOf(inner, constants) => {
                 let Expression::Read(slot) = &**inner else { return Ok(()) };
                 let domain = self.domain(*slot, names);
-                if wanted { domain.only(constants) } else { domain.not(constants) }
+                if wanted {
+                    domain.only(constants)
+                } else {
+                    domain.not(constants)
+                }
                 *slot
             }
             Expression::Compare(comparison, left, right) => {
@@ -230,7 +240,8 @@ impl Domain {
             return true;
         }
         if let (Some(low), Some(high)) = (self.low, self.high)
-            && (low.at > high.at || low.at == high.at && (low.open || high.open || self.never.contains(&Constant::Number(low.at))))
+            && (low.at > high.at
+                || low.at == high.at && (low.open || high.open || self.never.contains(&Constant::Number(low.at))))
         {
             return true;
         }

@@ -16,7 +16,7 @@ use super::live::Live;
 use crate::config::Config;
 use crate::convert::{self, EncodedRow, Features, Given, Wanted};
 use crate::customers::{Lookup, StoredRow};
-use crate::models::{Asked, LiveModel, Models};
+use crate::models::{Asked, LiveModel, LiveSet};
 use crate::service::{observed, stored};
 use crate::status::{CallError, Violations, check_count};
 
@@ -33,7 +33,8 @@ pub(super) struct Asking<'r> {
 
 /// Where to look.
 pub(super) struct Sources<'s> {
-    pub(super) models: &'s Arc<Models>,
+    pub(super) set: &'s LiveSet,
+    pub(super) customers: &'s Lookup,
     pub(super) config: &'s Config,
     pub(super) live: &'s Live,
     pub(super) now_ms: i64,
@@ -72,7 +73,7 @@ impl Sources<'_> {
         previous: Option<&Previous>,
         visit: impl FnOnce(Seen<'_>) -> T,
     ) -> Result<T, CallError> {
-        let set = self.models.live();
+        let set = self.set;
         let playbook = &self.live.playbook;
         let mut asked = Vec::with_capacity(playbook.models.len());
         for (model, address) in playbook.models.iter().zip(&self.live.addresses) {
@@ -82,8 +83,7 @@ impl Sources<'_> {
         let mut violations = Violations::default();
         let observed = observed(self.config, asking.observed_at, &models, &mut violations);
         self.check_features(asking, &models, &mut violations)?;
-        let customers = Lookup::new(self.models);
-        let row = customers.find(asking.customer_id, &asking.features, models.iter().map(|asked| asked.model))?;
+        let row = self.customers.find(asking.customer_id, &asking.features, models.iter().map(|asked| asked.model))?;
         let given = Given::new(&asking.features, stored(row, asking.observed_at, observed));
         let encoded = models.iter().map(|asked| convert::encode(&given, asked.model, observed, &mut violations)).collect::<Vec<_>>();
         violations.check()?;

@@ -1,9 +1,9 @@
 //! `DecisionService`: a request becomes a decision, and the decision a record.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arc_swap::Guard;
 use retain_core::{DecisionId, NO_ACTION, PastDecision, nearest};
 use retain_policy::decide::{Decided, Situation, decide};
 use retain_policy::playbook::Language;
@@ -19,7 +19,9 @@ use super::live::Live;
 use super::look::{Asking, Seen, Sources};
 use super::record;
 use crate::convert::{self, Features};
-use crate::service::{Prediction, arrival};
+use crate::customers::Lookup;
+use crate::models::LiveSet;
+use crate::service::Prediction;
 use crate::status::{CallError, Violation, Violations};
 
 /// How often a decision is made anew because another one has taken the last of a capacity meanwhile.
@@ -47,7 +49,6 @@ struct Drawn {
 #[tonic::async_trait]
 impl DecisionService for DecisionCalls {
     async fn recommend(&self, request: Request<v1::RecommendRequest>) -> Result<Response<v1::RecommendResponse>, Status> {
-        let _ = arrival(&request);
         Ok(Response::new(self.recommend_one(request.into_inner()).await?))
     }
 
@@ -92,8 +93,13 @@ impl DecisionCalls {
         self.decisions.as_ref().ok_or_else(none)
     }
 
-    pub(super) fn sources<'s>(&'s self, live: &'s Live, now_ms: i64) -> Sources<'s> {
-        Sources { models: self.prediction.models(), config: self.prediction.config(), live, now_ms }
+    pub(super) fn sources<'s>(&'s self, (set, customers): (&'s LiveSet, &'s Lookup), live: &'s Live, now_ms: i64) -> Sources<'s> {
+        Sources { set, customers, config: self.prediction.config(), live, now_ms }
+    }
+
+    /// What answers now: all that one call says is from these.
+    pub(super) fn now_live(&self) -> (Guard<Arc<LiveSet>>, Lookup) {
+        (self.prediction.models().live(), Lookup::new(self.prediction.models()))
     }
 
     /// Waits for a worker, as batches do.
@@ -143,7 +149,8 @@ impl DecisionCalls {
         };
         let learned = decisions.learned.load();
         let supplies = decisions.supplies.load();
-        self.sources(live, now_ms).look(&asking, history, None, |seen| {
+        let (set, customers) = self.now_live();
+        self.sources((&set, &customers), live, now_ms).look(&asking, history, None, |seen| {
             let mut attempts = 0;
             loop {
                 attempts += 1;
@@ -221,7 +228,8 @@ impl DecisionCalls {
             observed_at: request.observed_at.as_ref(),
             unknown_feature_policy: request.unknown_feature_policy,
         };
-        let (sources, assess) = (self.sources(&live, now_ms), live.playbook.assessment());
+        let (set, customers) = self.now_live();
+        let (sources, assess) = (self.sources((&set, &customers), &live, now_ms), live.playbook.assessment());
         let before = if request.previous_features.is_empty() {
             None
         } else {
@@ -271,7 +279,7 @@ fn language(number: i32, live: &Live, violations: &mut Violations) -> Language {
     }
 }
 
-fn check_customer(id: &str) -> Result<(), CallError> {
+pub(super) fn check_customer(id: &str) -> Result<(), CallError> {
     if id.is_empty() {
         return Err(Violation::new("customer_id", "CUSTOMER_REQUIRED", "should say for whom: limits and the holdout depend on it").into());
     }
@@ -301,6 +309,3 @@ pub(super) fn check_action(live: &Live, id: &str) -> Result<(), Violation> {
     let hint = nearest(id, known()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Err(Violation::new("action", "UNKNOWN_ACTION", &format!("is not an action of the playbook{hint}")))
 }
-
-/// Predictions by the playbook's name of the model.
-pub(super) type Predictions = BTreeMap<String, v1::Prediction>;

@@ -33,6 +33,8 @@ struct Limited {
     used: u64,
     /// What was taken since, kept or on its way there: when it was decided.
     taken: Vec<i64>,
+    /// What a batch that is worked on may take.
+    set_aside: u64,
     pacer: Option<Pacer>,
 }
 
@@ -46,7 +48,7 @@ impl Supplies {
             let capacity = capacity?;
             let period_from_ms = period_from(capacity, now_ms);
             let pacer = Pacer::new(0.0, f64::from(capacity.count)).ok();
-            Some(Limited { of, id: id.clone(), capacity, period_from_ms, used: 0, taken: Vec::new(), pacer })
+            Some(Limited { of, id: id.clone(), capacity, period_from_ms, used: 0, taken: Vec::new(), set_aside: 0, pacer })
         });
         Self(Mutex::new(limited.collect()))
     }
@@ -124,6 +126,20 @@ impl Supplies {
         true
     }
 
+    /// Keeps all that is left from others until the batch that may take it is done.
+    pub(super) fn set_aside(&self, playbook: &Playbook, now_ms: i64) -> SetAside<'_> {
+        let supply = self.supply(playbook, now_ms);
+        let mut all = self.all();
+        let amounts = all.iter_mut().map(|limited| {
+            let left = limited.left();
+            limited.set_aside += left;
+            left
+        });
+        let amounts = amounts.collect();
+        drop(all);
+        SetAside { supplies: self, amounts, supply }
+    }
+
     /// Gives back what a decision that was not kept had taken.
     pub(super) fn give_back(&self, action: Option<usize>, channel: Option<usize>, taken_ms: i64) {
         for limited in self.all().iter_mut() {
@@ -143,9 +159,41 @@ impl Supplies {
     }
 }
 
+/// What is kept for a batch; what it does not take is there for others again when this is dropped.
+#[derive(Debug)]
+pub(super) struct SetAside<'s> {
+    supplies: &'s Supplies,
+    amounts: Vec<u64>,
+    /// What the batch may take.
+    pub(super) supply: Supply,
+}
+
+impl SetAside<'_> {
+    /// The batch has taken this: action and channel by their places in the playbook.
+    pub(super) fn take(&self, action: Option<usize>, channel: Option<usize>, taken_ms: i64) {
+        for limited in self.supplies.all().iter_mut() {
+            let is_of = match limited.of {
+                Of::Action(idx) => action == Some(idx),
+                Of::Channel(idx) => channel == Some(idx),
+            };
+            if is_of {
+                limited.taken.push(taken_ms);
+            }
+        }
+    }
+}
+
+impl Drop for SetAside<'_> {
+    fn drop(&mut self) {
+        for (limited, amount) in self.supplies.all().iter_mut().zip(&self.amounts) {
+            limited.set_aside = limited.set_aside.saturating_sub(*amount);
+        }
+    }
+}
+
 impl Limited {
     fn left(&self) -> u64 {
-        u64::from(self.capacity.count).saturating_sub(self.used + self.taken.len() as u64)
+        u64::from(self.capacity.count).saturating_sub(self.used + self.set_aside + self.taken.len() as u64)
     }
 
     /// Begins a new period where the last one is over; a clock that goes back begins none.

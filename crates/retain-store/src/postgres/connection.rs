@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 
-use super::rows::{DECISION, Fields};
+use super::rows::{self, DECISION, Fields};
 use super::store_error;
 use super::tls::Tls;
 use crate::backend::{Connection, SizedDecision};
@@ -35,17 +35,14 @@ impl PostgresConnection {
         let unavailable = |error: Error| StoreError::Unavailable { place: place.clone(), source: Arc::new(error) };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
         let connecting = async {
-            match tls {
-                Some(tls) => {
-                    let (client, connection) = config.connect(tls.clone()).await?;
-                    tokio::spawn(connection);
-                    Ok(client)
-                }
-                None => {
-                    let (client, connection) = config.connect(NoTls).await?;
-                    tokio::spawn(connection);
-                    Ok(client)
-                }
+            if let Some(tls) = tls {
+                let (client, connection) = config.connect(tls.clone()).await?;
+                tokio::spawn(connection);
+                Ok(client)
+            } else {
+                let (client, connection) = config.connect(NoTls).await?;
+                tokio::spawn(connection);
+                Ok(client)
             }
         };
         let client = in_time(&runtime, &place, timeout, connecting)?;
@@ -192,25 +189,25 @@ impl Connection for PostgresConnection {
     }
 
     fn decisions(&mut self, ids: &[DecisionId]) -> Result<Vec<Decision>, StoreError> {
-        self.query(DECISION, &[&texts(ids)], |fields| fields.decision())
+        self.query(DECISION, &[&texts(ids)], rows::decision)
     }
 
     fn lock_windows(&mut self, ids: &[DecisionId]) -> Result<Vec<Window>, StoreError> {
         let sql = "SELECT id::text, decided_at_ms, window_closes_at_ms FROM decisions WHERE id = ANY($1::text[]::uuid[]) \
                    ORDER BY decisions.id FOR NO KEY UPDATE";
-        self.query(sql, &[&texts(ids)], |fields| fields.window())
+        self.query(sql, &[&texts(ids)], rows::window)
     }
 
     fn outcomes(&mut self, ids: &[DecisionId]) -> Result<Vec<Outcome>, StoreError> {
         let sql = "SELECT decision_id::text, key, kind, occurred_at_ms, value_minor_units, currency FROM outcomes \
                    WHERE decision_id = ANY($1::text[]::uuid[]) ORDER BY outcomes.decision_id, occurred_at_ms, key";
-        self.query(sql, &[&texts(ids)], |fields| fields.outcome())
+        self.query(sql, &[&texts(ids)], rows::outcome)
     }
 
     fn overrides(&mut self, ids: &[DecisionId]) -> Result<Vec<Override>, StoreError> {
         let sql = "SELECT decision_id::text, key, action, who, why, occurred_at_ms FROM overrides \
                    WHERE decision_id = ANY($1::text[]::uuid[]) ORDER BY overrides.decision_id, occurred_at_ms, key";
-        self.query(sql, &[&texts(ids)], |fields| fields.overriding())
+        self.query(sql, &[&texts(ids)], rows::overriding)
     }
 
     fn insert(&mut self, new: &NewRecords) -> Result<(), StoreError> {
@@ -235,7 +232,7 @@ impl Connection for PostgresConnection {
     fn past_decisions(&mut self, customer_id: &str, since_ms: i64, limit: usize) -> Result<Vec<PastDecision>, StoreError> {
         let sql = "SELECT id::text, decided_at_ms, playbook, action, channel, holdout FROM decisions \
                    WHERE customer_id = $1 AND decided_at_ms >= $2 ORDER BY decided_at_ms DESC, decisions.id DESC LIMIT $3";
-        self.query(sql, &[&customer_id, &since_ms, &(limit as i64)], |fields| fields.past_decision())
+        self.query(sql, &[&customer_id, &since_ms, &(limit as i64)], rows::past_decision)
     }
 
     fn matured(&mut self, closed_before_ms: i64, after: Option<Cursor>, limit: usize) -> Result<Vec<SizedDecision>, StoreError> {
@@ -244,13 +241,13 @@ impl Connection for PostgresConnection {
                    ORDER BY window_closes_at_ms, decisions.id LIMIT $4";
         let after = after.unwrap_or(Cursor { window_closes_at_ms: i64::MIN, id: least_id() });
         let id = after.id.to_string();
-        self.query(sql, &[&closed_before_ms, &after.window_closes_at_ms, &id, &(limit as i64)], |fields| fields.sized())
+        self.query(sql, &[&closed_before_ms, &after.window_closes_at_ms, &id, &(limit as i64)], rows::sized)
     }
 
     fn ids(&mut self, after: Option<DecisionId>, limit: usize) -> Result<Vec<SizedDecision>, StoreError> {
         let sql = "SELECT id::text, window_closes_at_ms, (octet_length(context::text) + octet_length(candidates::text))::bigint \
                    FROM decisions WHERE $1::text IS NULL OR id > $1::text::uuid ORDER BY decisions.id LIMIT $2";
-        self.query(sql, &[&after.map(|id| id.to_string()), &(limit as i64)], |fields| fields.sized())
+        self.query(sql, &[&after.map(|id| id.to_string()), &(limit as i64)], rows::sized)
     }
 
     fn counts(&mut self) -> Result<Counts, StoreError> {
@@ -269,13 +266,11 @@ fn in_time<T>(
     timeout: Duration,
     step: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, StoreError> {
-    match runtime.block_on(async { tokio::time::timeout(timeout, step).await }) {
-        Ok(done) => done.map_err(|error| store_error(place, error)),
-        Err(_) => {
-            let source = Arc::new(Error::new(ErrorKind::TimedOut, "the server does not answer"));
-            Err(StoreError::Unavailable { place: place.clone(), source })
-        }
-    }
+    let Ok(done) = runtime.block_on(async { tokio::time::timeout(timeout, step).await }) else {
+        let source = Arc::new(Error::new(ErrorKind::TimedOut, "the server does not answer"));
+        return Err(StoreError::Unavailable { place: place.clone(), source });
+    };
+    done.map_err(|error| store_error(place, error))
 }
 
 fn column<'r, R, T>(records: &'r [R], read: impl Fn(&'r R) -> T) -> Vec<T> {

@@ -1,13 +1,13 @@
 //! One connection to the file: statements that are prepared once, keys looked up one by one, which costs microseconds in the process.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use retain_core::{Decision, DecisionId, Money, Outcome, Override};
 use rusqlite::{Params, params};
 
 use super::place::OpenFiles;
-use super::rows::{DECISION, Fields};
+use super::rows::{self, DECISION, Fields};
 use super::store_error;
 use crate::backend::{Connection, SizedDecision};
 use crate::error::StoreError;
@@ -22,9 +22,9 @@ pub(super) struct SqliteConnection {
 
 impl SqliteConnection {
     /// Takes over a connection that has read already, so that its files are there.
-    pub(super) fn new(connection: rusqlite::Connection, path: PathBuf, place: Arc<str>) -> Result<Self, StoreError> {
+    pub(super) fn new(connection: rusqlite::Connection, path: &Path, place: Arc<str>) -> Result<Self, StoreError> {
         let unavailable = |error| StoreError::Unavailable { place: place.clone(), source: Arc::new(error) };
-        let files = OpenFiles::remember(&path).map_err(unavailable)?;
+        let files = OpenFiles::remember(path).map_err(unavailable)?;
         Ok(Self { connection, place, files })
     }
 
@@ -127,25 +127,25 @@ impl Connection for SqliteConnection {
     }
 
     fn decisions(&mut self, ids: &[DecisionId]) -> Result<Vec<Decision>, StoreError> {
-        self.query_each(ids, &format!("SELECT {DECISION} FROM decisions WHERE id = ?"), |fields| fields.decision())
+        self.query_each(ids, &format!("SELECT {DECISION} FROM decisions WHERE id = ?"), rows::decision)
     }
 
     fn lock_windows(&mut self, ids: &[DecisionId]) -> Result<Vec<Window>, StoreError> {
         // The transaction keeps all others from writing.
         let sql = "SELECT id, decided_at_ms, window_closes_at_ms FROM decisions WHERE id = ?";
-        self.query_each(ids, sql, |fields| fields.window())
+        self.query_each(ids, sql, rows::window)
     }
 
     fn outcomes(&mut self, ids: &[DecisionId]) -> Result<Vec<Outcome>, StoreError> {
         let sql = "SELECT decision_id, key, kind, occurred_at_ms, value_minor_units, currency FROM outcomes \
                    WHERE decision_id = ? ORDER BY occurred_at_ms, key";
-        self.query_each(ids, sql, |fields| fields.outcome())
+        self.query_each(ids, sql, rows::outcome)
     }
 
     fn overrides(&mut self, ids: &[DecisionId]) -> Result<Vec<Override>, StoreError> {
         let sql = "SELECT decision_id, key, action, who, why, occurred_at_ms FROM overrides \
                    WHERE decision_id = ? ORDER BY occurred_at_ms, key";
-        self.query_each(ids, sql, |fields| fields.overriding())
+        self.query_each(ids, sql, rows::overriding)
     }
 
     fn insert(&mut self, new: &NewRecords) -> Result<(), StoreError> {
@@ -165,7 +165,7 @@ impl Connection for SqliteConnection {
         let sql = "SELECT id, decided_at_ms, playbook, action, channel, holdout FROM decisions \
                    WHERE customer_id = ? AND decided_at_ms >= ? ORDER BY decided_at_ms DESC, id DESC LIMIT ?";
         let mut found = Vec::new();
-        self.query(&mut found, sql, params![customer_id, since_ms, limit as i64], |fields| fields.past_decision())?;
+        self.query(&mut found, sql, params![customer_id, since_ms, limit as i64], rows::past_decision)?;
         Ok(found)
     }
 
@@ -175,7 +175,7 @@ impl Connection for SqliteConnection {
                    WHERE window_closes_at_ms < ? AND (window_closes_at_ms, id) > (?, ?) ORDER BY window_closes_at_ms, id LIMIT ?";
         let (closes, id) = after.map_or((i64::MIN, String::new()), |cursor| (cursor.window_closes_at_ms, cursor.id.to_string()));
         let mut found = Vec::new();
-        self.query(&mut found, sql, params![closed_before_ms, closes, id, limit as i64], |fields| fields.sized())?;
+        self.query(&mut found, sql, params![closed_before_ms, closes, id, limit as i64], rows::sized)?;
         Ok(found)
     }
 
@@ -185,7 +185,7 @@ impl Connection for SqliteConnection {
                    WHERE id > ? ORDER BY id LIMIT ?";
         let after = after.map_or(String::new(), |id| id.to_string());
         let mut found = Vec::new();
-        self.query(&mut found, sql, params![after, limit as i64], |fields| fields.sized())?;
+        self.query(&mut found, sql, params![after, limit as i64], rows::sized)?;
         Ok(found)
     }
 

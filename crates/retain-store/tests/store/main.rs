@@ -3,6 +3,8 @@
 
 /// A log of its own for each test, and records to keep in it.
 mod common;
+/// Decisions as a Parquet file.
+mod export;
 /// Killed at any point, nothing that was acknowledged is lost.
 mod kill;
 /// Settings, tables of other versions, several at once.
@@ -13,6 +15,8 @@ mod postgres_trouble;
 mod proxy;
 /// History, matured decisions, counts, retention.
 mod reading;
+/// The queries of the README.
+mod readme;
 /// What is kept is what was given, once, and what cannot be kept is refused.
 mod recording;
 /// The rules on outcomes and overrides.
@@ -21,7 +25,3 @@ mod reporting;
 mod sharing;
 /// No room and no file.
 mod sqlite_trouble;
-// readme
-// mod readme;
-// export
-// mod export;
