@@ -161,7 +161,9 @@ fn each_text(value: &Value, way: &str, see: &mut impl FnMut(&str, &Table)) {
 fn every_text_and_list_is_in_both_languages() {
     let length = |value: Option<&Value>| match value {
         Some(Value::String(text)) => usize::from(!text.trim().is_empty()),
-        Some(Value::Array(items)) => items.iter().filter(|item| item.as_str().is_some_and(|text| !text.trim().is_empty())).count(),
+        Some(Value::Array(items)) => {
+            items.iter().filter(|item| item.as_str().is_some_and(|text| !text.trim().is_empty())).count()
+        }
         _ => 0,
     };
     for preset in all() {
