@@ -5,4 +5,5 @@ pub mod allocate;
 pub mod assess;
 pub mod explore;
 pub mod playbook;
+pub mod presets;
 pub mod rule;
