@@ -215,7 +215,8 @@ fn effect(action: &Action, learned: Option<Learned>, model: Option<&TreatmentEff
         }
         None => Effect { mean: action.prior.effect, sd: action.prior.sd, prior_share: 1.0, ..Effect::default() },
     };
-    let usable = |model: &&TreatmentEffect<'_>| model.conclusive && model.effect.is_finite() && (model.high - model.low).is_finite();
+    let usable =
+        |model: &&TreatmentEffect<'_>| model.conclusive && model.effect.is_finite() && (model.high - model.low).is_finite();
     match model.filter(usable) {
         Some(model) => joined(before, model),
         None => before,

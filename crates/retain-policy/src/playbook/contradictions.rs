@@ -38,33 +38,36 @@ impl Whole<'_> {
 
     fn check_action(&self, action: &Action) {
         let named = [("eligible", &action.eligible), ("applicable", &action.applicable), ("suitable", &action.suitable)];
-        let rules: Vec<(&str, &PlacedRule)> = named.iter().filter_map(|(name, rule)| rule.as_ref().map(|rule| (*name, rule))).collect();
+        let rules: Vec<(&str, &PlacedRule)> =
+            named.iter().filter_map(|(name, rule)| rule.as_ref().map(|rule| (*name, rule))).collect();
         let each_can = rules.iter().all(|(name, rule)| self.check_rule(&format!("`{name}` of action `{}`", action.id), rule));
         let together: Vec<(&Expression, bool)> = rules.iter().map(|(_, rule)| (rule.rule.expression(), true)).collect();
         if each_can && let Some(conflict) = conflict(&together, self.names) {
             let names: Vec<String> = rules.iter().map(|(name, _)| format!("`{name}`")).collect();
-            let what = format!("{} of action `{}` can never hold together: {}", names.join(", "), action.id, self.because(conflict));
+            let what =
+                format!("{} of action `{}` can never hold together: {}", names.join(", "), action.id, self.because(conflict));
             self.problems.error(rules[0].1.place.clone(), what, self.fix(conflict));
         }
         if let Some(mandatory) = &action.mandatory
             && self.check_rule(&format!("`mandatory` of action `{}`", action.id), mandatory)
             && let Some(conflict) = conflict(&[&together[..], &[(mandatory.rule.expression(), true)]].concat(), self.names)
         {
-            let what = format!("action `{}` is never mandatory while its other rules hold: {}", action.id, self.because(conflict));
+            let what =
+                format!("action `{}` is never mandatory while its other rules hold: {}", action.id, self.because(conflict));
             self.problems.warn(mandatory.place.clone(), what, "change `mandatory` or those rules".to_owned());
         }
     }
 
     /// An action that is a candidate only while a mandatory one goes before it is never chosen.
     fn check_mandatory(&self) {
-        let first = self.actions.iter().filter(|action| action.enabled && action.cooldown_days == 0.0 && action.capacity.is_none());
+        let first =
+            self.actions.iter().filter(|action| action.enabled && action.cooldown_days == 0.0 && action.capacity.is_none());
         for first in first.filter(|action| action.mandatory.is_some() && action.channel.is_none()).take(MAX_MANDATORY) {
             let whenever: Vec<&PlacedRule> = first.mandatory.iter().chain(rules_of(first)).collect();
             for action in self.actions.iter().filter(|action| action.id != first.id && action.mandatory.is_none()) {
                 let own: Vec<(&Expression, bool)> = rules_of(action).map(|rule| (rule.rule.expression(), true)).collect();
-                let implies = |rule: &&PlacedRule| {
-                    conflict(&[&own[..], &[(rule.rule.expression(), false)]].concat(), self.names).is_some()
-                };
+                let implies =
+                    |rule: &&PlacedRule| conflict(&[&own[..], &[(rule.rule.expression(), false)]].concat(), self.names).is_some();
                 if !own.is_empty() && conflict(&own, self.names).is_none() && whenever.iter().all(implies) {
                     let what = format!("action `{}` is never chosen: whenever it can be, `{}` is mandatory", action.id, first.id);
                     self.problems.warn(action.place.clone(), what, format!("give `{}` a cooldown, or other rules", first.id));
@@ -75,7 +78,8 @@ impl Whole<'_> {
 
     fn check_sequence(&self, sequence: &Sequence) {
         let id = &sequence.id;
-        let start_can = sequence.start.as_ref().is_none_or(|start| self.check_rule(&format!("`start` of sequence `{id}`"), start));
+        let start_can =
+            sequence.start.as_ref().is_none_or(|start| self.check_rule(&format!("`start` of sequence `{id}`"), start));
         let Some(stop) = &sequence.stop else { return };
         let stop_can = self.check_rule(&format!("`stop` of sequence `{id}`"), stop);
         if let Some(start) = sequence.start.as_ref().filter(|_| start_can && stop_can) {

@@ -1,6 +1,6 @@
 //! From the files to a playbook: the playbook and its presets are parsed, merged by id, compiled and checked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
 
@@ -61,7 +61,9 @@ fn gather_sources(text: &str, presets: &dyn Presets, problems: &Problems) -> Opt
     for name in section.texts("presets") {
         let twice = sources.iter().any(|source| source.preset.as_deref() == Some(&name.value));
         match presets.text(&name.value) {
-            _ if twice => problems.error(name.place, format!("preset `{}` is named twice", name.value), "name it once".to_owned()),
+            _ if twice => {
+                problems.error(name.place, format!("preset `{}` is named twice", name.value), "name it once".to_owned())
+            }
             Some(text) if text.len() <= MAX_PLAYBOOK_BYTES => {
                 sources.push(Source { preset: Some(name.value), text: text.to_owned() });
             }
@@ -152,10 +154,23 @@ fn read_actions(roots: &[Section<'_>], rules: &mut Rules, contact: &mut ContactP
         let what = format!("a playbook has at most {MAX_ACTIONS} actions, found {}", entries.len());
         section.problems().error(section.place(), what, "divide it into several playbooks".to_owned());
     }
-    let raw: Vec<RawAction> = entries.iter().take(MAX_ACTIONS).map(|(id, section)| read_action(id, section, &mut around)).collect();
+    let raw: Vec<RawAction> =
+        entries.iter().take(MAX_ACTIONS).map(|(id, section)| read_action(id, section, &mut around)).collect();
     let ids: Vec<String> = raw.iter().map(|raw| raw.action.id.clone()).collect();
     let problems = roots.first().map(Section::problems);
-    raw.into_iter().map(|raw| with_excludes(raw, &ids, problems)).collect()
+    both_ways(raw.into_iter().map(|raw| with_excludes(raw, &ids, problems)).collect())
+}
+
+/// Lets exclusion go both ways.
+fn both_ways(mut actions: Vec<Action>) -> Vec<Action> {
+    for idx in 0..actions.len() {
+        for other in actions[idx].excludes.clone() {
+            if !actions[other].excludes.contains(&idx) {
+                actions[other].excludes.push(idx);
+            }
+        }
+    }
+    actions
 }
 
 /// Finds the actions that one names as not going with it.
@@ -184,17 +199,17 @@ fn read_sequences(roots: &[Section<'_>], rules: &mut Rules) -> Vec<RawSequence> 
 }
 
 fn check(playbook: &Playbook, roots: &[Section<'_>], problems: &Problems) {
-    let ids_of = |key: &str| -> Vec<String> {
+    let ids_of = |key: &str| -> BTreeSet<String> {
         let sections = roots.iter().flat_map(|root| root.sections(key, &format!("[[{key}]]")));
         sections.filter_map(|section| section.text("id")).collect()
     };
+    let actions = playbook.actions.iter().map(|action| action.id.clone());
     let ids = Ids {
-        models: playbook.models.iter().map(|model| model.name.as_str()).collect(),
+        models: playbook.models.iter().map(|model| model.name.clone()).collect(),
         signals: ids_of("signal"),
         segments: ids_of("segment"),
         badges: ids_of("badge"),
-        actions: playbook.actions.iter().map(|action| action.id.as_str()).collect(),
-        channels: playbook.contact.channels.iter().map(|channel| channel.id.as_str()).collect(),
+        reached_by: playbook.contact.channels.iter().map(|channel| channel.id.clone()).chain(actions).collect(),
     };
     ids.check(&all_rules(playbook), &playbook.names, problems);
     check_values(playbook, problems);
@@ -211,13 +226,18 @@ fn check_values(playbook: &Playbook, problems: &Problems) {
     if *mode == Mode::Incremental && value_at_stake.is_none() {
         for action in playbook.actions.iter().filter(|action| action.value.is_none()) {
             let what = format!("action `{}` has no value: neither `value_at_stake` in [playbook] nor its own `value`", action.id);
-            let fix = "say in [playbook] what one more success is worth, such as `value_at_stake = \"predictions.ltv.expected_value\"`";
+            let fix =
+                "say in [playbook] what one more success is worth, such as `value_at_stake = \"predictions.ltv.expected_value\"`";
             problems.error(action.place.clone(), what, fix.to_owned());
         }
     }
     if playbook.actions.is_empty() {
         let start = Place { preset: None, line: 1, column: 1 };
-        problems.warn(start, "there is no action to choose".to_owned(), "add an `[[action]]`, or a preset that has some".to_owned());
+        problems.warn(
+            start,
+            "there is no action to choose".to_owned(),
+            "add an `[[action]]`, or a preset that has some".to_owned(),
+        );
     }
 }
 

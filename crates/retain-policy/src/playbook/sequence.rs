@@ -1,5 +1,7 @@
 //! Actions that follow each other over days: `[[sequence]]`. The next step of a sequence is one candidate among the others.
 
+use std::collections::HashMap;
+
 use super::problem::{Place, Problems};
 use super::reader::{Placed, Section, did_you_mean};
 use super::rules::{PlacedRule, Rules};
@@ -61,7 +63,18 @@ enum StepNames {
 }
 
 pub(super) fn read_sequence(id: &str, section: &Section<'_>, rules: &mut Rules) -> RawSequence {
-    section.check_keys(&["id", "name", "description", "source", "start", "stop", "since", "steps", "patience_days", "repeat_days"]);
+    section.check_keys(&[
+        "id",
+        "name",
+        "description",
+        "source",
+        "start",
+        "stop",
+        "since",
+        "steps",
+        "patience_days",
+        "repeat_days",
+    ]);
     let steps = section.sections("steps", &format!("a step of sequence `{id}`,"));
     if steps.is_empty() && !section.has("steps") {
         let fix = "add `steps = [{ day = 1, action = \"…\" }]`".to_owned();
@@ -102,7 +115,8 @@ fn read_step(step: &Section<'_>) -> Option<RawStep> {
 
 /// Writes out every sequence: names become indexes, sequences inside sequences become their steps.
 pub(super) fn write_out(raw: Vec<RawSequence>, action_ids: &[String], problems: &Problems) -> Vec<Sequence> {
-    let mut writer = Writer { raw: &raw, action_ids, problems, way: Vec::new(), written: 0 };
+    let by_id = raw.iter().enumerate().map(|(idx, raw)| (raw.sequence.id.as_str(), idx)).collect();
+    let mut writer = Writer { raw: &raw, by_id, action_ids, problems, way: Vec::new(), written: 0 };
     let steps: Vec<Vec<Step>> = (0..raw.len())
         .map(|idx| {
             let mut steps = Vec::new();
@@ -119,6 +133,7 @@ pub(super) fn write_out(raw: Vec<RawSequence>, action_ids: &[String], problems: 
 
 struct Writer<'a> {
     raw: &'a [RawSequence],
+    by_id: HashMap<&'a str, usize>,
     action_ids: &'a [String],
     problems: &'a Problems,
     /// The sequences that are being written, outermost first.
@@ -162,7 +177,7 @@ impl Writer<'_> {
     }
 
     fn write_sequence(&mut self, name: &Placed<String>, day: f64, steps: &mut Vec<Step>) {
-        let Some(inner) = self.raw.iter().position(|raw| raw.sequence.id == name.value) else {
+        let Some(&inner) = self.by_id.get(name.value.as_str()) else {
             let what = format!("sequence `{}` names the sequence `{}`, and there is none", self.id(self.way[0]), name.value);
             let fix = did_you_mean(&name.value, self.raw.iter().map(|raw| raw.sequence.id.as_str()));
             self.problems.error(name.place.clone(), what, fix);
@@ -176,7 +191,8 @@ impl Writer<'_> {
             return;
         }
         if self.way.len() == MAX_DEPTH {
-            let what = format!("sequence `{}` holds sequences within sequences, more than {MAX_DEPTH} deep", self.id(self.way[0]));
+            let what =
+                format!("sequence `{}` holds sequences within sequences, more than {MAX_DEPTH} deep", self.id(self.way[0]));
             self.problems.error(name.place.clone(), what, "write the inner steps out".to_owned());
             return;
         }

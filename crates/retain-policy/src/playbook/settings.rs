@@ -181,7 +181,9 @@ pub(super) fn read_models(root: &Section<'_>) -> Vec<NamedModel> {
         let Some(text) = section.text(&key.value) else { continue };
         match text.parse() {
             Ok(address) => models.push(NamedModel { name: key.value, address }),
-            Err(error) => section.wrong(&key.value, format!("model `{}`: {error}", key.value), "name a model such as `telco-churn`"),
+            Err(error) => {
+                section.wrong(&key.value, format!("model `{}`: {error}", key.value), "name a model such as `telco-churn`")
+            }
         }
     }
     models
@@ -213,7 +215,11 @@ fn warn_of_blindness(section: &Section<'_>, exploration: &Exploration) {
     let problems = section.problems();
     if exploration.holdout == 0.0 {
         let fix = "set `holdout` to 0.02 to 0.05".to_owned();
-        problems.warn(section.place_of("holdout"), "without a holdout nobody can say what all actions together bring".to_owned(), fix);
+        problems.warn(
+            section.place_of("holdout"),
+            "without a holdout nobody can say what all actions together bring".to_owned(),
+            fix,
+        );
     }
     let greedy = exploration.method == ExplorationMethod::Greedy;
     if greedy {
@@ -221,7 +227,8 @@ fn warn_of_blindness(section: &Section<'_>, exploration: &Exploration) {
         problems.warn(section.place_of("method"), what, "use `thompson`".to_owned());
     }
     if !greedy && exploration.floor == 0.0 {
-        let what = "`floor = 0` lets probabilities come as near to 0 as they like, and their weights grow without bound".to_owned();
+        let what =
+            "`floor = 0` lets probabilities come as near to 0 as they like, and their weights grow without bound".to_owned();
         problems.warn(section.place_of("floor"), what, "set `floor` to 0.01".to_owned());
     }
     if section.has("gamma") && exploration.method != ExplorationMethod::InverseGap {

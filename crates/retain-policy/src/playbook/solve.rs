@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::rule::{ClockField, Comparison, Constant, Expression, HealthField, HistoryQuery, Name, Names, PredictionField, SlotId};
+use crate::rule::{
+    ClockField, Comparison, Constant, Expression, HealthField, HistoryQuery, Name, Names, PredictionField, SlotId,
+};
 
 /// Ways that `||` opens are tried up to so many; beyond, the conditions count as possible.
 const MAX_WAYS: usize = 200;
@@ -113,13 +115,21 @@ impl<'e> Case<'e> {
             }
             Expression::Has(slot) => {
                 let domain = self.domain(*slot, names);
-                if wanted { domain.present = true } else { domain.absent = true }
+                if wanted {
+                    domain.present = true
+                } else {
+                    domain.absent = true
+                }
                 *slot
             }
             Expression::OneOf(inner, constants) => {
                 let Expression::Read(slot) = &**inner else { return Ok(()) };
                 let domain = self.domain(*slot, names);
-                if wanted { domain.only(constants) } else { domain.not(constants) }
+                if wanted {
+                    domain.only(constants)
+                } else {
+                    domain.not(constants)
+                }
                 *slot
             }
             Expression::Compare(comparison, left, right) => {
@@ -214,15 +224,16 @@ impl Domain {
 
     fn only(&mut self, constants: &[Constant]) {
         self.present = true;
+        let constants: Vec<Constant> = constants.iter().map(plain).collect();
         match &mut self.only {
             Some(only) => only.retain(|constant| constants.contains(constant)),
-            None => self.only = Some(constants.to_vec()),
+            None => self.only = Some(constants),
         }
     }
 
     fn not(&mut self, constants: &[Constant]) {
         self.present = true;
-        self.never.extend_from_slice(constants);
+        self.never.extend(constants.iter().map(plain));
     }
 
     fn is_empty(&self) -> bool {
@@ -230,7 +241,8 @@ impl Domain {
             return true;
         }
         if let (Some(low), Some(high)) = (self.low, self.high)
-            && (low.at > high.at || low.at == high.at && (low.open || high.open || self.never.contains(&Constant::Number(low.at))))
+            && (low.at > high.at
+                || low.at == high.at && (low.open || high.open || self.never.contains(&Constant::Number(low.at))))
         {
             return true;
         }
@@ -246,6 +258,14 @@ impl Domain {
         let above = self.low.is_none_or(|low| number > low.at || number == low.at && !low.open);
         let below = self.high.is_none_or(|high| number < high.at || number == high.at && !high.open);
         above && below && (!self.whole || number.fract() == 0.0)
+    }
+}
+
+/// Tables write yes and no as 1 and 0, and rules take them so.
+fn plain(constant: &Constant) -> Constant {
+    match constant {
+        Constant::Boolean(boolean) => Constant::Number(f64::from(u8::from(*boolean))),
+        other => other.clone(),
     }
 }
 
