@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test that unwraps an error should fail"))]
 
 pub mod allocate;
+pub mod assess;
 pub mod decide;
 pub mod explore;
 pub mod playbook;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::api_keys::Scope;
 use crate::api_keys::{ApiKey, check_keys};
 use crate::customers::FeatureTable;
+use crate::decisions::DecisionSettings;
 use crate::jwt::Jwt;
 use crate::prediction_log::PredictionLogSettings;
 use crate::tls::TlsFiles;
@@ -76,6 +77,8 @@ pub struct Config {
     pub allow_unprotected: bool,
     /// Where the features of customers are that calls name by their id; without it calls bring all features.
     pub features: Option<FeatureTable>,
+    /// What is recommended to customers and where decisions are kept; without it only predictions are answered.
+    pub decisions: Option<DecisionSettings>,
     /// What day it is, for requests that do not say when their features were known.
     pub now: fn() -> Day,
 }
@@ -131,7 +134,7 @@ fn hint(nearest: Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "listen",
     "models",
     "models_cache",
@@ -157,6 +160,7 @@ const KEYS: [&str; 25] = [
     "api_keys",
     "allow_unprotected",
     "features",
+    "decisions",
 ];
 
 /// `server.toml` as written: every key may be left out.
@@ -189,6 +193,7 @@ struct File {
     api_keys: Vec<ApiKey>,
     allow_unprotected: Option<bool>,
     features: Option<FeatureTable>,
+    decisions: Option<DecisionSettings>,
 }
 
 impl Config {
@@ -220,6 +225,7 @@ impl Config {
             api_keys: Vec::new(),
             allow_unprotected: false,
             features: None,
+            decisions: None,
             now,
         }
     }
@@ -317,6 +323,10 @@ impl Config {
             duration("features.check_seconds", features.check_seconds, 1)?;
         }
         self.features = file.features;
+        if let Some(decisions) = file.decisions {
+            decisions.check()?;
+            self.decisions = Some(decisions);
+        }
         self.allow_unprotected = file.allow_unprotected.unwrap_or(self.allow_unprotected);
         Ok(self)
     }

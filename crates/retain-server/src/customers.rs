@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwapOption, Guard};
-use retain_core::Day;
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use retain_core::{Day, FeatureSpec};
 use serde::Deserialize;
 use tokio::sync::{Mutex, Notify, watch};
 
@@ -97,6 +97,8 @@ pub(crate) struct Customers {
     settings: FeatureTable,
     now: fn() -> Day,
     view: ArcSwapOption<View>,
+    /// What rules read beside the models.
+    rule_features: ArcSwap<Vec<FeatureSpec>>,
     progress: Mutex<Progress>,
     looked: watch::Sender<Option<Look>>,
     wake: Notify,
@@ -133,6 +135,7 @@ impl Customers {
             settings,
             now,
             view: ArcSwapOption::empty(),
+            rule_features: ArcSwap::default(),
             progress: Mutex::default(),
             looked: watch::Sender::new(None),
             wake: Notify::new(),
@@ -143,6 +146,14 @@ impl Customers {
     /// The table as it is now; none before it was read once.
     pub(crate) fn view(&self) -> Guard<Option<Arc<View>>> {
         self.view.load()
+    }
+
+    /// Says which columns rules read; the next look reads those that were not read before.
+    pub(crate) fn set_rule_features(&self, features: Vec<FeatureSpec>) {
+        if **self.rule_features.load() != features {
+            self.rule_features.store(Arc::new(features));
+            self.wake();
+        }
     }
 
     /// Whether there is a table.
@@ -172,13 +183,23 @@ impl Customers {
     }
 
     /// Makes the table ready for models that will be live in a moment, beside those that are: their columns are read where they were not.
-    pub(crate) async fn prepare(&self, live: &Arc<LiveSet>, next: &Arc<LiveSet>) {
+    ///
+    /// # Errors
+    /// When they cannot be, so that calls which the models before them answer would have no answer.
+    pub(crate) async fn prepare(&self, live: &Arc<LiveSet>, next: &Arc<LiveSet>) -> Result<(), Arc<CustomersError>> {
         let mut progress = self.progress.lock().await;
-        progress.prepared = Some(next.clone());
+        let before = progress.prepared.replace(next.clone());
         // The first reading may take its time: nobody waits for models that were not there before.
-        if self.is_loaded() {
-            // What fails is logged, and told to calls that need it.
-            let _ = self.look_once(&mut progress, live, Patience::Retry).await;
+        if !self.is_loaded() {
+            return Ok(());
+        }
+        let look = self.look_once(&mut progress, live, Patience::Retry).await;
+        match (look, &*self.view()) {
+            (Err(error), Some(view)) if next.models().next().is_some() && !view.can_serve(next) => {
+                progress.prepared = before;
+                Err(error)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -217,32 +238,39 @@ impl Customers {
         if sets.iter().all(|set| set.models().next().is_none()) {
             return Err(Arc::new(CustomersError::NoModels));
         }
+        let rules = self.rule_features.load_full();
         let path = self.settings.path.clone();
         let files = blocking(move || Files::look(&path)).await?;
         let same_for = progress.see(&files);
         let is_taken = progress.taken.as_ref() == Some(&files);
         if let Some(view) = self.view.load_full().filter(|_| is_taken) {
-            if sets.iter().all(|set| view.serves(set)) {
+            if sets.iter().all(|set| view.serves(set)) && view.serves_rules(&rules) {
                 return Ok(report(&view.table));
             }
-            let anew = View::of(view.table.clone(), &sets);
-            if sets.iter().all(|set| anew.serves(set)) {
+            let anew = View::of(view.table.clone(), &sets, rules.clone());
+            if sets.iter().all(|set| anew.serves(set)) && anew.serves_rules(&rules) {
                 self.view.store(Some(Arc::new(anew)));
                 return Ok(report(&view.table));
             }
         }
-        let wanted = wanted_columns(&sets);
+        let wanted = wanted_columns(&sets, &rules);
         let is_settled = || is_taken || same_for >= self.between() || files.are_settled((self.now)(), self.between());
         if patience != Patience::None && !is_settled() {
             return Err(Arc::new(CustomersError::Unsettled));
         }
         match &progress.refused {
             Some(refused) if patience == Patience::Settled && refused.is_of(&files, &wanted) => Err(refused.error.clone()),
-            _ => self.read(progress, files, wanted, &sets).await,
+            _ => self.read(progress, files, wanted, (&sets, rules)).await,
         }
     }
 
-    async fn read(&self, progress: &mut Progress, files: Files, wanted: Vec<Wanted>, sets: &[Arc<LiveSet>]) -> Look {
+    async fn read(
+        &self,
+        progress: &mut Progress,
+        files: Files,
+        wanted: Vec<Wanted>,
+        (sets, rules): (&[Arc<LiveSet>], Arc<Vec<FeatureSpec>>),
+    ) -> Look {
         let entity = self.settings.entity.clone().map_or_else(|| entity_of(sets), Ok);
         let (settings, asked, of) = (self.settings.clone(), wanted.clone(), files.clone());
         let began = Instant::now();
@@ -253,7 +281,7 @@ impl Customers {
         match read {
             Ok(table) => {
                 (progress.taken, progress.refused) = (Some(files), None);
-                Ok(self.swap(table, sets, began.elapsed()))
+                Ok(self.swap(table, sets, rules, began.elapsed()))
             }
             Err(error) => {
                 progress.refused = Some(Refused { files, wanted, error: error.clone() });
@@ -294,10 +322,10 @@ impl Customers {
         receiver.await.unwrap_or(Err(CustomersError::BrokeOff)).map_err(Arc::new)
     }
 
-    fn swap(&self, table: Table, sets: &[Arc<LiveSet>], took: Duration) -> CustomersReport {
+    fn swap(&self, table: Table, sets: &[Arc<LiveSet>], rules: Arc<Vec<FeatureSpec>>, took: Duration) -> CustomersReport {
         let report = report(&table);
         report.log(took);
-        let view = Arc::new(View::of(Arc::new(table), sets));
+        let view = Arc::new(View::of(Arc::new(table), sets, rules));
         if let Some(before) = self.view.swap(Some(view)) {
             tokio::spawn(retire(before));
         }
@@ -364,15 +392,14 @@ fn report(table: &Table) -> CustomersReport {
     }
 }
 
-/// What the models of these sets read, each once.
-fn wanted_columns(sets: &[Arc<LiveSet>]) -> Vec<Wanted> {
+/// What the models of these sets and rules read, each once.
+fn wanted_columns(sets: &[Arc<LiveSet>], rules: &[FeatureSpec]) -> Vec<Wanted> {
     let mut wanted: BTreeMap<&str, Vec<Wanted>> = BTreeMap::new();
-    for model in sets.iter().flat_map(|set| set.models()) {
-        for feature in &model.scorer.schema().features {
-            let same_name = wanted.entry(&feature.name).or_default();
-            if same_name.iter().all(|known| !known.is_of(feature)) {
-                same_name.push(Wanted::of(feature));
-            }
+    let by_models = sets.iter().flat_map(|set| set.models()).flat_map(|model| &model.scorer.schema().features);
+    for feature in by_models.chain(rules) {
+        let same_name = wanted.entry(&feature.name).or_default();
+        if same_name.iter().all(|known| !known.is_of(feature)) {
+            same_name.push(Wanted::of(feature));
         }
     }
     wanted.into_values().flatten().collect()

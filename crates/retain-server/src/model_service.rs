@@ -78,7 +78,7 @@ impl From<ReloadError> for CallError {
     fn from(error: ReloadError) -> Self {
         match error {
             ReloadError::Running => Self::ReloadRunning,
-            ReloadError::Registry(_) | ReloadError::Store(_) | ReloadError::Empty { .. } => {
+            ReloadError::Registry(_) | ReloadError::Store(_) | ReloadError::Empty { .. } | ReloadError::Customers(_) => {
                 Self::Registry { description: chain(&error) }
             }
             ReloadError::BrokeOff => Self::Internal,

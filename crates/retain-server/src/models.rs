@@ -23,7 +23,7 @@ use retain_score::{Registry, RegistryError};
 use tokio::sync::{Mutex, watch};
 
 use crate::counts::{Count, Counts};
-use crate::customers::{Customers, Patience};
+use crate::customers::{Customers, CustomersError, Patience};
 use crate::health::Health;
 use crate::mirror::{Mirror, StoreError};
 use crate::text::chain;
@@ -117,6 +117,9 @@ pub enum ReloadError {
         /// The folder.
         root: PathBuf,
     },
+    /// Calls that name customers by their id would have no answers from the new models.
+    #[error("the customer table cannot be read for the new models")]
+    Customers(#[source] Arc<CustomersError>),
     /// The reader itself failed; a mistake of ours.
     #[error("the reading of the models broke off")]
     BrokeOff,
@@ -328,8 +331,11 @@ impl Models {
         });
         let result = read.await.unwrap_or(Err(ReloadError::BrokeOff));
         if let Ok(set) = &result {
-            if let Some(customers) = &self.customers {
-                customers.prepare(&before, set).await;
+            if let Some(customers) = &self.customers
+                && let Err(error) = customers.prepare(&before, set).await
+            {
+                self.loaded.send_replace(true);
+                return Err(ReloadError::Customers(error));
             }
             // Retired sets are freed when nobody holds them any more.
             drop(before);

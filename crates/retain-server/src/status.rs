@@ -98,6 +98,27 @@ pub(crate) enum CallError {
         /// Which key and which scope.
         description: String,
     },
+    /// The server has no playbook, or no log of decisions.
+    #[error("{description}")]
+    NoPlaybook {
+        /// What there is not.
+        description: String,
+    },
+    /// No decision of this id.
+    #[error("{0}")]
+    UnknownDecision(Violation),
+    /// The report cannot be beside what was reported before.
+    #[error("{0}")]
+    Contradicted(Violation),
+    /// The report is about another time than the decision's.
+    #[error("{0}")]
+    OutsideWindow(Violation),
+    /// The log of decisions cannot be reached, is full, or did not answer in time.
+    #[error("{description}")]
+    StoreUnavailable {
+        /// What happened.
+        description: String,
+    },
     /// The server is about to stop.
     #[error("the server is stopping")]
     Stopping,
@@ -191,6 +212,11 @@ impl Violations {
         if self.total == 0 { Ok(()) } else { Err(CallError::Invalid(self)) }
     }
 
+    /// The first mistake.
+    pub(crate) fn into_first(self) -> Option<Violation> {
+        self.listed.into_iter().next()
+    }
+
     /// The kind of mistake, where all are of one kind.
     fn reason(&self) -> &'static str {
         let first = self.listed.first().map_or("INVALID_REQUEST", |violation| violation.reason);
@@ -230,7 +256,24 @@ impl From<CallError> for Status {
                 details.set_bad_request(vec![field_violation(violation)]);
                 (Code::OutOfRange, reason)
             }
-            CallError::UnknownModel(violation) | CallError::UnknownCustomer(violation) => {
+            CallError::NoPlaybook { .. } => (Code::Unimplemented, "NO_PLAYBOOK"),
+            CallError::Contradicted(violation) => {
+                let reason = violation.reason;
+                details.set_bad_request(vec![field_violation(violation)]);
+                (Code::AlreadyExists, reason)
+            }
+            CallError::OutsideWindow(violation) => {
+                let reason = violation.reason;
+                details.set_bad_request(vec![field_violation(violation)]);
+                (Code::FailedPrecondition, reason)
+            }
+            CallError::StoreUnavailable { .. } => {
+                details.set_retry_info(Some(LOAD_RETRY));
+                (Code::Unavailable, "STORE_UNAVAILABLE")
+            }
+            CallError::UnknownModel(violation)
+            | CallError::UnknownCustomer(violation)
+            | CallError::UnknownDecision(violation) => {
                 let reason = violation.reason;
                 details.set_bad_request(vec![field_violation(violation)]);
                 (Code::NotFound, reason)

@@ -14,29 +14,10 @@ use super::rules::Rules;
 use super::sequence::{RawSequence, read_sequence, write_out};
 use super::settings::{Mode, Settings, read_exploration, read_fatigue, read_models, read_settings};
 use super::{MAX_ACTIONS, MAX_PLAYBOOK_BYTES, Playbook, Presets, Source};
+use crate::assess::{self, Assessment, ProblemKind};
 use crate::rule::Names;
 
 const OWN_TABLES: [&str; 7] = ["playbook", "models", "exploration", "fatigue", "contact", "action", "sequence"];
-
-/// Tables that say what a customer's state is; `assess` reads them.
-const ASSESSMENT_TABLES: [&str; 16] = [
-    "preset",
-    "health",
-    "signal",
-    "trigger",
-    "segment",
-    "tier",
-    "tier_programme",
-    "points",
-    "badge",
-    "milestone",
-    "alert",
-    "kpi",
-    "referral",
-    "band_playbook",
-    "churn_cause",
-    "reason",
-];
 
 pub(super) fn parse(text: &str, presets: &dyn Presets) -> Result<Playbook, Vec<Problem>> {
     let problems = Problems::default();
@@ -93,6 +74,7 @@ fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
     let fatigue_of = roots.iter().find(|root| root.has("fatigue")).unwrap_or(&own);
     let mut in_sequence = vec![false; actions.len()];
     sequences.iter().flat_map(|sequence| &sequence.steps).for_each(|step| in_sequence[step.action] = true);
+    let assessment = read_assessment(&sources, &mut rules.names, problems);
     let playbook = Playbook {
         settings: settings?,
         models: read_models(&own),
@@ -102,6 +84,7 @@ fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
         action_idx: action_ids.into_iter().enumerate().map(|(idx, id)| (id, idx)).collect(),
         actions,
         sequences,
+        assessment: assessment?,
         names: rules.names,
         in_sequence,
         sha256: digest(&sources),
@@ -112,15 +95,34 @@ fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
     Some(playbook)
 }
 
+/// Health, signals, segments, tiers and the like, with what is wrong with them.
+fn read_assessment(sources: &[Source], names: &mut Names, problems: &Problems) -> Option<Assessment> {
+    let named = sources.iter().map(|Source { preset, text }| (preset.as_deref().unwrap_or(""), text, preset.is_some()));
+    let sources: Vec<_> = named.map(|(name, text, is_preset)| assess::Source { name, text, is_preset }).collect();
+    let (assessment, found) = match Assessment::parse(&sources, names) {
+        Ok(parsed) => (Some(parsed.assessment), parsed.warnings),
+        Err(found) => (None, found),
+    };
+    for problem in found {
+        let preset = (!problem.source_name.is_empty()).then_some(problem.source_name);
+        let place = Place { preset, line: problem.line, column: 1 };
+        match problem.kind {
+            ProblemKind::Error => problems.error(place, problem.what, problem.fix),
+            ProblemKind::Warning => problems.warn(place, problem.what, problem.fix),
+        }
+    }
+    assessment
+}
+
 fn document_of<'t>(source: &'t Source, problems: &Problems) -> Option<Document<'t>> {
     Document::parse(source.preset.as_deref(), &source.text, problems)
 }
 
 fn check_tables(root: &Section<'_>) {
     match root.preset() {
-        None => root.check_keys(&[&OWN_TABLES[..], &ASSESSMENT_TABLES].concat()),
+        None => root.check_keys(&[&OWN_TABLES[..], &assess::KEYS].concat()),
         // What a preset says of the whole playbook would not be seen by who names it.
-        Some(_) => root.check_keys(&[&OWN_TABLES[3..], &ASSESSMENT_TABLES].concat()),
+        Some(_) => root.check_keys(&[&OWN_TABLES[3..], &assess::KEYS, &["preset"]].concat()),
     }
 }
 

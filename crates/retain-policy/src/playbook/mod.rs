@@ -20,13 +20,15 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use crate::assess::Language;
 pub use action::{Action, Pcvl, Prior};
 pub use contact::{Capacity, Channel, ContactPolicy, Limit, Suppression};
 pub use problem::{Place, Problem, Severity};
 pub use rules::{Amount, PlacedRule};
 pub use sequence::{Sequence, Step};
-pub use settings::{Exploration, ExplorationMethod, Fatigue, Goal, Language, Mode, NamedModel, Settings, Words};
+pub use settings::{Exploration, ExplorationMethod, Fatigue, Goal, Mode, NamedModel, Settings, Words};
 
+use crate::assess::Assessment;
 use crate::rule::Names;
 
 /// Longest playbook or preset, in bytes.
@@ -80,6 +82,7 @@ pub struct Playbook {
     pub actions: Vec<Action>,
     /// What follows each other.
     pub sequences: Vec<Sequence>,
+    assessment: Assessment,
     names: Names,
     action_idx: HashMap<String, usize>,
     in_sequence: Vec<bool>,
@@ -100,6 +103,11 @@ impl Playbook {
     /// What can be used and does probably not do what was meant.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
+    }
+
+    /// Health, signals, segments, tiers and whatever else is told of customers.
+    pub fn assessment(&self) -> &Assessment {
+        &self.assessment
     }
 
     /// Every name that rules read.

@@ -4,19 +4,10 @@ use retain_core::{ModelAddress, check_currency};
 
 use super::reader::Section;
 use super::rules::{Amount, Rules};
+use crate::assess::Language;
 
 /// Longest time that a playbook may speak of, in days.
 pub(super) const MAX_DAYS: f64 = 36_500.0;
-
-/// The languages that texts for people come in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Language {
-    /// English.
-    #[default]
-    English,
-    /// Spanish.
-    Spanish,
-}
 
 /// A text for people; what has no Spanish is told in English.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -39,6 +39,11 @@ impl<'m> Features<'m> {
         self.0.binary_search_by_key(&name, |(name, _)| name).is_ok()
     }
 
+    /// The value of a name; none where it was not sent.
+    pub(crate) fn get(&self, name: &str) -> Option<FeatureValue<'m>> {
+        self.0.binary_search_by_key(&name, |(name, _)| name).ok().map(|position| self.0[position].1)
+    }
+
     /// The same with texts of their own, as a message has them.
     pub(crate) fn to_owned(&self) -> BTreeMap<String, v1::FeatureValue> {
         self.0.iter().map(|(name, value)| ((*name).to_owned(), v1::FeatureValue { value: wire_value(*value) })).collect()

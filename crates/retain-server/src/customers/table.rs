@@ -7,7 +7,6 @@ use retain_data::Cells;
 
 use super::column::{CHUNK_ROWS, Column, ColumnBuilder, ColumnError, Wanted};
 use super::texts::{Texts, TooManyTexts};
-use crate::models::LiveModel;
 
 /// Longest id that is kept; a longer one is no id.
 const MAX_ID_BYTES: usize = 1024;
@@ -77,14 +76,14 @@ impl Table {
         self.columns[column as usize].value(place.chunk, place.row)
     }
 
-    /// Where a model finds its features; none when the table was read without asking for one of them.
-    pub(super) fn plan(&self, model: &LiveModel) -> Option<Plan> {
+    /// Where these features are; none when the table was read without asking for one of them.
+    pub(super) fn plan(&self, features: &[FeatureSpec]) -> Option<Plan> {
         let column = |feature: &FeatureSpec| {
             let same_name = self.by_name.get(&feature.name)?;
             let (_, place) = same_name.iter().map(|&position| &self.asked[position]).find(|(wanted, _)| wanted.is_of(feature))?;
             Some(place.map_or(NO_COLUMN, |place| place as u32))
         };
-        model.scorer.schema().features.iter().map(column).collect()
+        features.iter().map(column).collect()
     }
 
     pub(super) fn n_customers(&self) -> usize {

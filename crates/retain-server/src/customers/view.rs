@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
-use retain_core::{Day, FeatureValue};
+use retain_core::{Day, FeatureSpec, FeatureValue};
 
 use super::table::{Place, Plan, Table};
 use crate::models::{LiveModel, LiveSet};
@@ -15,6 +15,8 @@ pub(crate) struct View {
     pub(super) table: Arc<Table>,
     /// A model is known by its place in memory; none where the table was read without asking for all of its features.
     plans: Vec<(Weak<LiveModel>, Option<Plan>)>,
+    /// The same for rules: what they read, and where it is.
+    rules: (Arc<Vec<FeatureSpec>>, Option<Plan>),
 }
 
 /// The row of one customer.
@@ -31,20 +33,35 @@ pub(crate) struct StoredCells<'v> {
 }
 
 impl View {
-    /// A table as the models of these sets read it.
-    pub(super) fn of<'s>(table: Arc<Table>, sets: impl IntoIterator<Item = &'s Arc<LiveSet>>) -> Self {
+    /// A table as the models of these sets and rules read it.
+    pub(super) fn of<'s>(
+        table: Arc<Table>,
+        sets: impl IntoIterator<Item = &'s Arc<LiveSet>>,
+        rules: Arc<Vec<FeatureSpec>>,
+    ) -> Self {
         let mut plans: Vec<(Weak<LiveModel>, Option<Plan>)> = Vec::new();
         for model in sets.into_iter().flat_map(|set| set.models()) {
             if plans.iter().all(|(known, _)| known.as_ptr() != Arc::as_ptr(model)) {
-                plans.push((Arc::downgrade(model), table.plan(model)));
+                plans.push((Arc::downgrade(model), table.plan(&model.scorer.schema().features)));
             }
         }
-        Self { table, plans }
+        let rule_plan = table.plan(&rules);
+        Self { table, plans, rules: (rules, rule_plan) }
     }
 
     /// Whether it has a plan for every model of a set.
     pub(super) fn serves(&self, set: &LiveSet) -> bool {
         set.models().all(|model| self.plans.iter().any(|(known, plan)| known.as_ptr() == Arc::as_ptr(model) && plan.is_some()))
+    }
+
+    /// Whether the table has what every model of a set reads, planned for or not.
+    pub(super) fn can_serve(&self, set: &LiveSet) -> bool {
+        set.models().all(|model| self.plan(model).is_some())
+    }
+
+    /// Whether it has a plan for these rules.
+    pub(super) fn serves_rules(&self, rules: &Arc<Vec<FeatureSpec>>) -> bool {
+        self.rules.0 == *rules && self.rules.1.is_some()
     }
 
     /// The row of a customer.
@@ -68,7 +85,7 @@ impl View {
         match self.plans.iter().find(|(known, _)| known.as_ptr() == Arc::as_ptr(model)) {
             Some((_, plan)) => plan.as_ref().map(Cow::Borrowed),
             // A call that began before the models changed.
-            None => self.table.plan(model).map(Cow::Owned),
+            None => self.table.plan(&model.scorer.schema().features).map(Cow::Owned),
         }
     }
 }
@@ -82,6 +99,13 @@ impl<'v> StoredRow<'v> {
     /// The row as a model reads it; none where the table was not read for that model.
     pub(crate) fn read_by(self, model: &Arc<LiveModel>) -> Option<StoredCells<'v>> {
         Some(StoredCells { row: self, plan: self.view.plan(model)? })
+    }
+
+    /// The value of a feature that rules read, by its name; missing where the table was not read for it.
+    pub(crate) fn rule_value(self, name: &str) -> FeatureValue<'v> {
+        let (features, plan) = &self.view.rules;
+        let column = plan.as_ref().zip(features.iter().position(|feature| feature.name == name));
+        column.map_or(FeatureValue::Missing, |(plan, idx)| self.view.table.value(self.place, plan[idx]))
     }
 
     /// The value of a feature of the model that `cells` are of; models' features have the same places in every row.

@@ -396,6 +396,27 @@ async fn a_model_that_wants_another_column_finds_it_read() {
 }
 
 #[tokio::test]
+async fn a_model_that_the_table_cannot_be_read_for_does_not_replace_one_that_answers() {
+    let table = Table::with("c-1,12,monthly,yes,2024-09-01,2024-10-04\n");
+    let server = table.serve(&[telco(-0.4)]).await;
+    let before = server.predict(by_id("c-1")).await.unwrap();
+    replace(&table.path, "id,tenure\n\"", TODAY - 2.0);
+    publish(&server.registry, &gym());
+    assert!(server.running.handle().reload().await.is_err());
+    assert_eq!(server.predict(by_id("c-1")).await.unwrap(), before);
+    // What reads no other columns is taken up all the same.
+    fs::remove_dir_all(server.registry.root().join("gym")).unwrap();
+    let second = publish(&server.registry, &telco(0.9));
+    server.running.handle().reload().await.unwrap();
+    let answer = server.predict(by_id("c-1")).await.unwrap();
+    assert_eq!(answer.predictions[0].model.as_ref().unwrap().version, second);
+    table.write(&format!("{HEADER}c-1,12,monthly,yes,2024-09-01,2024-10-04\n"));
+    publish(&server.registry, &gym());
+    reload(&server).await;
+    assert_eq!(server.predict(by_id("c-1")).await.unwrap().predictions.len(), 2);
+}
+
+#[tokio::test]
 async fn a_column_that_the_files_do_not_have_is_missing_for_everybody() {
     let table = Table::new("customers.csv");
     table.write("id,tenure,day\nc-1,12,2024-10-04\n");

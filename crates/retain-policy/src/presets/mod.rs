@@ -1,0 +1,5 @@
+//! Presets.
+/// Names.
+pub fn names() -> &'static [&'static str] {
+    &[]
+}

@@ -1,0 +1,86 @@
+//! The log of decisions as the server has it: opened in the background, so that predictions do not wait for a database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use retain_store::{Store, StoreConfig, StoreError};
+
+use crate::status::{CallError, Violation};
+use crate::text::chain;
+
+/// Between two attempts to open a log that cannot be reached: from the first to the last.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The log, once it is open.
+#[derive(Debug, Default)]
+pub(crate) struct Log(ArcSwapOption<Store>);
+
+impl Log {
+    /// The open log.
+    ///
+    /// # Errors
+    /// [`CallError::StoreUnavailable`] while it could not be opened.
+    pub(crate) fn store(&self) -> Result<Arc<Store>, CallError> {
+        let closed = || CallError::StoreUnavailable { description: "the log of decisions is not open yet".to_owned() };
+        self.0.load_full().ok_or_else(closed)
+    }
+
+    /// Opens the log, again and again where it cannot be reached.
+    pub(crate) async fn open(&self, config: &StoreConfig) {
+        let (mut wait, mut trouble) = (FIRST_WAIT, None);
+        loop {
+            let config = config.clone();
+            let opened = tokio::task::spawn_blocking(move || Store::open(&config)).await.unwrap_or(Err(StoreError::Closed));
+            let error = match opened {
+                Ok(store) => {
+                    tracing::info!(place = store.place(), "the log of decisions is open");
+                    self.0.store(Some(Arc::new(store)));
+                    return;
+                }
+                Err(error) => chain(&error),
+            };
+            // Once for each reason.
+            if trouble.as_ref() != Some(&error) {
+                tracing::error!(reason = error, "the log of decisions cannot be opened: predictions go on");
+                trouble = Some(error);
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Closes the log when the last call has let go of it.
+    pub(crate) fn close(&self) {
+        self.0.store(None);
+    }
+}
+
+impl From<StoreError> for CallError {
+    fn from(error: StoreError) -> Self {
+        let violation = |field: &str, reason| Violation::new(field, reason, &error.to_string());
+        match &error {
+            StoreError::Invalid { field, expected, found } => {
+                let field = if *field == "key" { "idempotency_key" } else { field };
+                Violation::new(field, "INVALID_VALUE", &format!("should be {expected}, found {found}")).into()
+            }
+            StoreError::UnknownDecision { .. } => Self::UnknownDecision(violation("decision_id", "DECISION_NOT_FOUND")),
+            StoreError::KeyReused { .. } => Self::Contradicted(violation("idempotency_key", "KEY_REUSED")),
+            StoreError::Contradiction { .. } => Self::Contradicted(violation("kind", "CONTRADICTS_EARLIER_OUTCOME")),
+            StoreError::WindowClosed { .. } => Self::OutsideWindow(violation("occurred_at", "WINDOW_CLOSED")),
+            StoreError::ReportedTooLate { .. } => Self::OutsideWindow(violation("occurred_at", "REPORTED_TOO_LATE")),
+            StoreError::BeforeDecision { .. } => Self::OutsideWindow(violation("occurred_at", "BEFORE_DECISION")),
+            StoreError::TooManyReports { .. } => Self::OutsideWindow(violation("decision_id", "TOO_MANY_REPORTS")),
+            StoreError::DecisionDiffers { .. } => {
+                tracing::error!(reason = chain(&error), "two decisions have one id");
+                Self::Internal
+            }
+            _ => {
+                let description = chain(&error);
+                tracing::warn!(reason = description, "the log of decisions did not answer");
+                Self::StoreUnavailable { description }
+            }
+        }
+    }
+}
