@@ -84,14 +84,14 @@ fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
         action_idx: action_ids.into_iter().enumerate().map(|(idx, id)| (id, idx)).collect(),
         actions,
         sequences,
-        assessment: assessment?,
+        assessment: assessment.clone().unwrap_or_default(),
         names: rules.names,
         in_sequence,
         sha256: digest(&sources),
         sources: sources.clone(),
         warnings: Vec::new(),
     };
-    check(&playbook, &roots, problems);
+    check(&playbook, assessment.as_ref(), &roots, problems);
     Some(playbook)
 }
 
@@ -200,13 +200,14 @@ fn read_sequences(roots: &[Section<'_>], rules: &mut Rules) -> Vec<RawSequence> 
     entries(roots, "sequence").iter().map(|(id, section)| read_sequence(id, section, rules)).collect()
 }
 
-fn check(playbook: &Playbook, roots: &[Section<'_>], problems: &Problems) {
+fn check(playbook: &Playbook, assessment: Option<&Assessment>, roots: &[Section<'_>], problems: &Problems) {
     let ids_of = |key: &str| -> BTreeSet<String> {
         let sections = roots.iter().flat_map(|root| root.sections(key, &format!("[[{key}]]")));
         sections.filter_map(|section| section.text("id")).collect()
     };
     let actions = playbook.actions.iter().map(|action| action.id.clone());
     let ids = Ids {
+        assessment,
         models: playbook.models.iter().map(|model| model.name.clone()).collect(),
         signals: ids_of("signal"),
         segments: ids_of("segment"),

@@ -7,10 +7,13 @@ use super::problem::{Place, Problems};
 use super::reader::did_you_mean;
 use super::rules::{Amount, PlacedRule};
 use super::{Action, Playbook, Sequence};
+use crate::assess::Assessment;
 use crate::rule::{HistoryQuery, Name, Names};
 
 /// The ids that names in rules can have.
-pub(super) struct Ids {
+pub(super) struct Ids<'a> {
+    /// Absent where it could not be read, which is told already.
+    pub(super) assessment: Option<&'a Assessment>,
     pub(super) models: BTreeSet<String>,
     pub(super) signals: BTreeSet<String>,
     pub(super) segments: BTreeSet<String>,
@@ -19,7 +22,7 @@ pub(super) struct Ids {
     pub(super) reached_by: BTreeSet<String>,
 }
 
-impl Ids {
+impl Ids<'_> {
     /// Tells every name of the rules that stands for nothing.
     pub(super) fn check(&self, rules: &[&PlacedRule], names: &Names, problems: &Problems) {
         for placed in rules {
@@ -41,11 +44,18 @@ impl Ids {
             Name::History(HistoryQuery::Count { what: Some(id), .. } | HistoryQuery::DaysSince { what: Some(id) }) => {
                 (id, "channel or action", &self.reached_by)
             }
-            _ => return,
+            _ => return self.check_assessed(name, place, problems),
         };
         if !known.contains(id) {
             let what = format!("`{name}` names `{id}`, and there is no such {what}");
             problems.error(place.clone(), what, did_you_mean(id, known.iter().map(String::as_str)));
+        }
+    }
+
+    /// Health, tier and points are there, or are not.
+    fn check_assessed(&self, name: &Name, place: &Place, problems: &Problems) {
+        if let Some((what, fix)) = self.assessment.as_ref().and_then(|assessment| assessment.unknown(name)) {
+            problems.error(place.clone(), format!("`{name}`: {what}"), fix);
         }
     }
 }
