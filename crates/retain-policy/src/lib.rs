@@ -3,6 +3,7 @@
 
 pub mod allocate;
 pub mod assess;
+pub mod decide;
 pub mod explore;
 pub mod playbook;
 pub mod presets;

@@ -98,7 +98,8 @@ impl<'a, 's> Filter<'a, 's> {
     fn check_supply(&self, idx: usize, action: &Action, checks: &mut Vec<Check<'a>>) {
         let supply = self.situation.supply;
         let of_action = supply.action(idx).left.or(action.capacity.filter(|capacity| capacity.count == 0).map(|_| 0));
-        let channel = action.channel.map(|channel| (supply.channel(channel).left, self.playbook.contact.channels[channel].capacity));
+        let channel =
+            action.channel.map(|channel| (supply.channel(channel).left, self.playbook.contact.channels[channel].capacity));
         let of_channel = channel.and_then(|(left, capacity)| left.or(capacity.filter(|capacity| capacity.count == 0).map(|_| 0)));
         if let Some(left) = of_action.into_iter().chain(of_channel).min() {
             checks.push(Check { what: Asked::Capacity { left }, result: CheckResult::of(left > 0) });

@@ -23,7 +23,7 @@ mod words;
 
 use retain_core::PastDecision;
 
-pub use batch::{Assigned, BatchExploration, assign};
+pub use batch::{Assigned, Batch, BatchCustomer, BatchTerms, assign};
 pub use facts::{Facts, Prediction};
 pub use holdout::is_held_out;
 pub use trace::{Asked, Candidate, Check, CheckResult, Decided, Effect, EffectSource, RuleOf, Valuation};

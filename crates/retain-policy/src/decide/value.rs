@@ -15,6 +15,9 @@ const SDS_OF_95_PERCENT: f64 = 1.959_963_984_540_054;
 /// A spread below this counts as this: an effect is never certain.
 const LEAST_SD: f64 = 1e-9;
 
+/// What is worth more, or costs more, is no worth that could be compared or summed.
+const LARGEST_WORTH: f64 = 1e18;
+
 /// What the uplift model says of an action for this customer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TreatmentEffect<'a> {
@@ -131,7 +134,9 @@ impl<'a, 's> Appraiser<'a, 's> {
         }
         let valuation = self.incremental(idx, action, learned).and_then(|valuation| self.with_priority(idx, action, valuation));
         match valuation {
-            Ok(valuation) if [valuation.net, valuation.net_sd, valuation.priority].iter().all(|number| number.is_finite()) => {
+            Ok(valuation)
+                if [valuation.net, valuation.net_sd, valuation.priority].iter().all(|worth| worth.abs() <= LARGEST_WORTH) =>
+            {
                 Some(valuation)
             }
             Ok(_) => {
@@ -215,7 +220,8 @@ fn effect(action: &Action, learned: Option<Learned>, model: Option<&TreatmentEff
         }
         None => Effect { mean: action.prior.effect, sd: action.prior.sd, prior_share: 1.0, ..Effect::default() },
     };
-    let usable = |model: &&TreatmentEffect<'_>| model.conclusive && model.effect.is_finite() && (model.high - model.low).is_finite();
+    let usable =
+        |model: &&TreatmentEffect<'_>| model.conclusive && model.effect.is_finite() && (model.high - model.low).is_finite();
     match model.filter(usable) {
         Some(model) => joined(before, model),
         None => before,

@@ -9,6 +9,12 @@ use super::reader::{Section, did_you_mean, shorten};
 use super::rules::{PlacedRule, Rules};
 use super::settings::MAX_DAYS;
 
+/// Most channels of a playbook.
+const MAX_CHANNELS: usize = 200;
+
+/// Most limits of one channel, or of all together.
+const MAX_LIMITS: usize = 20;
+
 /// At most so many contacts in a rolling window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limit {
@@ -88,6 +94,11 @@ pub(super) fn read_contact(roots: &[Section<'_>], rules: &mut Rules) -> ContactP
 fn read_channels(contact: &Section<'_>, channels: &mut Vec<Channel>, rules: &mut Rules) {
     let Some(table) = contact.section("channels") else { return };
     for key in table.keys() {
+        if channels.len() == MAX_CHANNELS {
+            let what = format!("a playbook has at most {MAX_CHANNELS} channels");
+            contact.problems().error(key.place, what, "remove what is not used".to_owned());
+            return;
+        }
         let Some(section) = table.section(&key.value) else { continue };
         if channels.iter().any(|channel| channel.id == key.value) {
             continue;
@@ -115,7 +126,15 @@ fn read_limits(section: &Section<'_>, key: &str) -> Vec<Limit> {
         }
         Some(Limit { days: limit.number("days", 0.01, MAX_DAYS)?, max: limit.whole("max", 0, 1_000_000)?, place })
     };
-    section.sections(key, "limit").into_iter().filter_map(read).collect()
+    let limits = section.sections(key, "limit");
+    if limits.len() > MAX_LIMITS {
+        section.wrong(
+            key,
+            format!("`{key}` has at most {MAX_LIMITS} limits, found {}", limits.len()),
+            "remove what others keep already",
+        );
+    }
+    limits.into_iter().take(MAX_LIMITS).filter_map(read).collect()
 }
 
 /// `capacity = 450` with `capacity_days = 30`.

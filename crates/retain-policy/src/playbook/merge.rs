@@ -1,6 +1,6 @@
 //! From the files to a playbook: the playbook and its presets are parsed, merged by id, compiled and checked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
 
@@ -84,14 +84,14 @@ fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
         action_idx: action_ids.into_iter().enumerate().map(|(idx, id)| (id, idx)).collect(),
         actions,
         sequences,
-        assessment: assessment?,
+        assessment: assessment.clone().unwrap_or_default(),
         names: rules.names,
         in_sequence,
         sha256: digest(&sources),
         sources: sources.clone(),
         warnings: Vec::new(),
     };
-    check(&playbook, &roots, problems);
+    check(&playbook, assessment.as_ref(), &roots, problems);
     Some(playbook)
 }
 
@@ -160,7 +160,19 @@ fn read_actions(roots: &[Section<'_>], rules: &mut Rules, contact: &mut ContactP
         entries.iter().take(MAX_ACTIONS).map(|(id, section)| read_action(id, section, &mut around)).collect();
     let ids: Vec<String> = raw.iter().map(|raw| raw.action.id.clone()).collect();
     let problems = roots.first().map(Section::problems);
-    raw.into_iter().map(|raw| with_excludes(raw, &ids, problems)).collect()
+    both_ways(raw.into_iter().map(|raw| with_excludes(raw, &ids, problems)).collect())
+}
+
+/// Lets exclusion go both ways.
+fn both_ways(mut actions: Vec<Action>) -> Vec<Action> {
+    for idx in 0..actions.len() {
+        for other in actions[idx].excludes.clone() {
+            if !actions[other].excludes.contains(&idx) {
+                actions[other].excludes.push(idx);
+            }
+        }
+    }
+    actions
 }
 
 /// Finds the actions that one names as not going with it.
@@ -188,18 +200,19 @@ fn read_sequences(roots: &[Section<'_>], rules: &mut Rules) -> Vec<RawSequence> 
     entries(roots, "sequence").iter().map(|(id, section)| read_sequence(id, section, rules)).collect()
 }
 
-fn check(playbook: &Playbook, roots: &[Section<'_>], problems: &Problems) {
-    let ids_of = |key: &str| -> Vec<String> {
+fn check(playbook: &Playbook, assessment: Option<&Assessment>, roots: &[Section<'_>], problems: &Problems) {
+    let ids_of = |key: &str| -> BTreeSet<String> {
         let sections = roots.iter().flat_map(|root| root.sections(key, &format!("[[{key}]]")));
         sections.filter_map(|section| section.text("id")).collect()
     };
+    let actions = playbook.actions.iter().map(|action| action.id.clone());
     let ids = Ids {
-        models: playbook.models.iter().map(|model| model.name.as_str()).collect(),
+        assessment,
+        models: playbook.models.iter().map(|model| model.name.clone()).collect(),
         signals: ids_of("signal"),
         segments: ids_of("segment"),
         badges: ids_of("badge"),
-        actions: playbook.actions.iter().map(|action| action.id.as_str()).collect(),
-        channels: playbook.contact.channels.iter().map(|channel| channel.id.as_str()).collect(),
+        reached_by: playbook.contact.channels.iter().map(|channel| channel.id.clone()).chain(actions).collect(),
     };
     ids.check(&all_rules(playbook), &playbook.names, problems);
     check_values(playbook, problems);

@@ -76,6 +76,11 @@ impl Problems {
         }
     }
 
+    /// Whether nothing more is told.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.borrow().len() >= MAX_PROBLEMS
+    }
+
     pub(super) fn any_error(&self) -> bool {
         self.0.borrow().iter().any(|problem| problem.severity == Severity::Error)
     }

@@ -1,26 +1,34 @@
 //! Whether what rules read is there: models, signals, segments, badges, channels and actions.
 
+use std::collections::BTreeSet;
+
 use super::contact::ContactPolicy;
 use super::problem::{Place, Problems};
 use super::reader::did_you_mean;
 use super::rules::{Amount, PlacedRule};
 use super::{Action, Playbook, Sequence};
+use crate::assess::Assessment;
 use crate::rule::{HistoryQuery, Name, Names};
 
 /// The ids that names in rules can have.
 pub(super) struct Ids<'a> {
-    pub(super) models: Vec<&'a str>,
-    pub(super) signals: Vec<String>,
-    pub(super) segments: Vec<String>,
-    pub(super) badges: Vec<String>,
-    pub(super) actions: Vec<&'a str>,
-    pub(super) channels: Vec<&'a str>,
+    /// Absent where it could not be read, which is told already.
+    pub(super) assessment: Option<&'a Assessment>,
+    pub(super) models: BTreeSet<String>,
+    pub(super) signals: BTreeSet<String>,
+    pub(super) segments: BTreeSet<String>,
+    pub(super) badges: BTreeSet<String>,
+    /// Channels and actions.
+    pub(super) reached_by: BTreeSet<String>,
 }
 
 impl Ids<'_> {
     /// Tells every name of the rules that stands for nothing.
     pub(super) fn check(&self, rules: &[&PlacedRule], names: &Names, problems: &Problems) {
         for placed in rules {
+            if problems.is_full() {
+                return;
+            }
             for slot in placed.rule.reads() {
                 self.check_name(names.name(*slot), &placed.place, problems);
             }
@@ -28,19 +36,26 @@ impl Ids<'_> {
     }
 
     fn check_name(&self, name: &Name, place: &Place, problems: &Problems) {
-        let (id, what, known): (&str, &str, Vec<&str>) = match name {
-            Name::Prediction { model, .. } => (model, "model in `[models]`", self.models.clone()),
-            Name::Signal(id) => (id, "`[[signal]]`", self.signals.iter().map(String::as_str).collect()),
-            Name::Segment(id) => (id, "`[[segment]]`", self.segments.iter().map(String::as_str).collect()),
-            Name::Badge(id) => (id, "`[[badge]]`", self.badges.iter().map(String::as_str).collect()),
+        let (id, what, known): (&str, &str, &BTreeSet<String>) = match name {
+            Name::Prediction { model, .. } => (model, "model in `[models]`", &self.models),
+            Name::Signal(id) => (id, "`[[signal]]`", &self.signals),
+            Name::Segment(id) => (id, "`[[segment]]`", &self.segments),
+            Name::Badge(id) => (id, "`[[badge]]`", &self.badges),
             Name::History(HistoryQuery::Count { what: Some(id), .. } | HistoryQuery::DaysSince { what: Some(id) }) => {
-                (id, "channel or action", self.channels.iter().chain(&self.actions).copied().collect())
+                (id, "channel or action", &self.reached_by)
             }
-            _ => return,
+            _ => return self.check_assessed(name, place, problems),
         };
-        if !known.contains(&id) {
+        if !known.contains(id) {
             let what = format!("`{name}` names `{id}`, and there is no such {what}");
-            problems.error(place.clone(), what, did_you_mean(id, known));
+            problems.error(place.clone(), what, did_you_mean(id, known.iter().map(String::as_str)));
+        }
+    }
+
+    /// Health, tier and points are there, or are not.
+    fn check_assessed(&self, name: &Name, place: &Place, problems: &Problems) {
+        if let Some((what, fix)) = self.assessment.as_ref().and_then(|assessment| assessment.unknown(name)) {
+            problems.error(place.clone(), format!("`{name}`: {what}"), fix);
         }
     }
 }

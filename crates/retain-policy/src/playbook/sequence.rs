@@ -1,5 +1,7 @@
 //! Actions that follow each other over days: `[[sequence]]`. The next step of a sequence is one candidate among the others.
 
+use std::collections::HashMap;
+
 use super::problem::{Place, Problems};
 use super::reader::{Placed, Section, did_you_mean};
 use super::rules::{PlacedRule, Rules};
@@ -113,7 +115,8 @@ fn read_step(step: &Section<'_>) -> Option<RawStep> {
 
 /// Writes out every sequence: names become indexes, sequences inside sequences become their steps.
 pub(super) fn write_out(raw: Vec<RawSequence>, action_ids: &[String], problems: &Problems) -> Vec<Sequence> {
-    let mut writer = Writer { raw: &raw, action_ids, problems, way: Vec::new(), written: 0 };
+    let by_id = raw.iter().enumerate().map(|(idx, raw)| (raw.sequence.id.as_str(), idx)).collect();
+    let mut writer = Writer { raw: &raw, by_id, action_ids, problems, way: Vec::new(), written: 0 };
     let steps: Vec<Vec<Step>> = (0..raw.len())
         .map(|idx| {
             let mut steps = Vec::new();
@@ -130,6 +133,7 @@ pub(super) fn write_out(raw: Vec<RawSequence>, action_ids: &[String], problems: 
 
 struct Writer<'a> {
     raw: &'a [RawSequence],
+    by_id: HashMap<&'a str, usize>,
     action_ids: &'a [String],
     problems: &'a Problems,
     /// The sequences that are being written, outermost first.
@@ -173,7 +177,7 @@ impl Writer<'_> {
     }
 
     fn write_sequence(&mut self, name: &Placed<String>, day: f64, steps: &mut Vec<Step>) {
-        let Some(inner) = self.raw.iter().position(|raw| raw.sequence.id == name.value) else {
+        let Some(&inner) = self.by_id.get(name.value.as_str()) else {
             let what = format!("sequence `{}` names the sequence `{}`, and there is none", self.id(self.way[0]), name.value);
             let fix = did_you_mean(&name.value, self.raw.iter().map(|raw| raw.sequence.id.as_str()));
             self.problems.error(name.place.clone(), what, fix);

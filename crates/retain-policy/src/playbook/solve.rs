@@ -224,15 +224,16 @@ impl Domain {
 
     fn only(&mut self, constants: &[Constant]) {
         self.present = true;
+        let constants: Vec<Constant> = constants.iter().map(plain).collect();
         match &mut self.only {
             Some(only) => only.retain(|constant| constants.contains(constant)),
-            None => self.only = Some(constants.to_vec()),
+            None => self.only = Some(constants),
         }
     }
 
     fn not(&mut self, constants: &[Constant]) {
         self.present = true;
-        self.never.extend_from_slice(constants);
+        self.never.extend(constants.iter().map(plain));
     }
 
     fn is_empty(&self) -> bool {
@@ -257,6 +258,14 @@ impl Domain {
         let above = self.low.is_none_or(|low| number > low.at || number == low.at && !low.open);
         let below = self.high.is_none_or(|high| number < high.at || number == high.at && !high.open);
         above && below && (!self.whole || number.fract() == 0.0)
+    }
+}
+
+/// Tables write yes and no as 1 and 0, and rules take them so.
+fn plain(constant: &Constant) -> Constant {
+    match constant {
+        Constant::Boolean(boolean) => Constant::Number(f64::from(u8::from(*boolean))),
+        other => other.clone(),
     }
 }
 
