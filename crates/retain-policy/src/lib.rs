@@ -2,4 +2,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps an error should fail"))]
 
 pub mod allocate;
+pub mod evaluate;
 pub mod explore;
+pub mod posterior;
