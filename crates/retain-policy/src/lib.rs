@@ -4,7 +4,9 @@
 pub mod allocate;
 pub mod assess;
 pub mod decide;
+pub mod evaluate;
 pub mod explore;
 pub mod playbook;
+pub mod posterior;
 pub mod presets;
 pub mod rule;

@@ -80,12 +80,16 @@ impl<'a> Dual<'a> {
         let charges = self.problem.charges(prices);
         let per_chunk = |customers: &[u32]| {
             let mut one = OneCustomer::new(self, &charges, prices[n - 1], temperature);
-            customers.iter().for_each(|&customer| one.add(customer));
+            for &customer in customers {
+                one.add(customer);
+            }
             one.sum
         };
         let parts: Vec<Local> = self.customers.par_chunks(CHUNK).map(per_chunk).collect();
         let mut total = Local::zero(n);
-        parts.iter().for_each(|part| total.add(part));
+        for part in &parts {
+            total.add(part);
+        }
         for price in (0..n).filter(|&price| self.can_bind(price)) {
             total.value += self.supply[price] * prices[price];
             total.gradient[price] += self.supply[price];

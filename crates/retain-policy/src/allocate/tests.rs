@@ -144,7 +144,7 @@ fn adversarial_problems_are_within_a_hundredth_too() {
     check_near_exact("huge values", &Plain::drawn(1, 200, 2, caps(&[10, 10]), None, |uniform, _| 1e99 * uniform));
     check_near_exact("small values", &Plain::drawn(1, 200, 2, caps(&[10, 10]), None, |uniform, _| 1e-3 * (uniform + 0.1)));
     let mut costly = Plain::drawn(1, 400, 3, caps(&[60, 60, 60]), Some(2000.0), |uniform, _| uniform);
-    costly.costs.iter_mut().flatten().for_each(|cost| *cost *= *cost * 40.0);
+    costly.costs.iter_mut().flatten().for_each(|cost| *cost = 40.0 * cost.powi(2));
     check_near_exact("dear actions", &costly);
     let mut free = Plain::drawn(1, 400, 3, caps(&[60, 60, 60]), Some(0.0), |uniform, _| uniform);
     free.costs.iter_mut().for_each(|costs| costs[1] = 0.0);
