@@ -34,7 +34,10 @@ struct Batch<'b> {
 
 impl DecisionCalls {
     /// Decides for all customers of a request.
-    pub(super) async fn recommend_many(&self, request: v1::RecommendBatchRequest) -> Result<v1::RecommendBatchResponse, CallError> {
+    pub(super) async fn recommend_many(
+        &self,
+        request: v1::RecommendBatchRequest,
+    ) -> Result<v1::RecommendBatchResponse, CallError> {
         let decisions = self.decisions()?.clone();
         let (live, now_ms) = (decisions.live_now(), now_ms());
         let max_rows = self.prediction().config().max_batch_rows.min(MAX_DECISIONS);
@@ -156,7 +159,8 @@ impl Batch<'_> {
         }
         for (channel, _) in playbook.contact.channels.iter().enumerate() {
             if let Some(capacity) = supply.channel(channel).left {
-                let uses = |(idx, action): (usize, &retain_policy::playbook::Action)| (action.channel == Some(channel)).then_some(idx);
+                let uses =
+                    |(idx, action): (usize, &retain_policy::playbook::Action)| (action.channel == Some(channel)).then_some(idx);
                 limits.push(Limit { actions: playbook.actions.iter().enumerate().filter_map(uses).collect(), capacity });
             }
         }
@@ -253,19 +257,30 @@ fn row_error(row: usize, error: CallError) -> Result<v1::RowError, CallError> {
 /// The values of one row; each column is checked already.
 fn row_features(columns: &[v1::FeatureColumn], row: usize) -> Features<'_> {
     use v1::feature_column::Values;
-    Features::new(columns.iter().map(|column| {
-        let value = if column.missing.contains(&(row as u32)) {
-            FeatureValue::Missing
-        } else {
-            match &column.values {
-                Some(Values::Numbers(numbers)) => numbers.values.get(row).map_or(FeatureValue::Missing, |number| FeatureValue::Number(*number)),
-                Some(Values::Texts(texts)) => texts.values.get(row).map_or(FeatureValue::Missing, |text| FeatureValue::Text(text)),
-                Some(Values::Booleans(booleans)) => booleans.values.get(row).map_or(FeatureValue::Missing, |yes| FeatureValue::Boolean(*yes)),
-                None => FeatureValue::Missing,
-            }
-        };
-        (column.name.as_str(), value)
-    }).collect())
+    Features::new(
+        columns
+            .iter()
+            .map(|column| {
+                let value = if column.missing.contains(&(row as u32)) {
+                    FeatureValue::Missing
+                } else {
+                    match &column.values {
+                        Some(Values::Numbers(numbers)) => {
+                            numbers.values.get(row).map_or(FeatureValue::Missing, |number| FeatureValue::Number(*number))
+                        }
+                        Some(Values::Texts(texts)) => {
+                            texts.values.get(row).map_or(FeatureValue::Missing, |text| FeatureValue::Text(text))
+                        }
+                        Some(Values::Booleans(booleans)) => {
+                            booleans.values.get(row).map_or(FeatureValue::Missing, |yes| FeatureValue::Boolean(*yes))
+                        }
+                        None => FeatureValue::Missing,
+                    }
+                };
+                (column.name.as_str(), value)
+            })
+            .collect(),
+    )
 }
 
 /// What can be said of a request before any customer is looked at.
@@ -275,13 +290,16 @@ fn check_request(request: &v1::RecommendBatchRequest, live: &Live, max_rows: usi
     let mut seen = HashSet::new();
     for (row, id) in request.customer_ids.iter().enumerate() {
         if !seen.insert(id) {
-            violations.push(|| Violation::new(format!("customer_ids[{row}]"), "DUPLICATE_CUSTOMER", "stands in the request already"));
+            violations
+                .push(|| Violation::new(format!("customer_ids[{row}]"), "DUPLICATE_CUSTOMER", "stands in the request already"));
         }
     }
     let mut names = HashSet::new();
     for (position, column) in request.columns.iter().enumerate() {
         if !names.insert(&column.name) {
-            violations.push(|| Violation::new(format!("columns[{position}].name"), "DUPLICATE_FEATURE", "stands in the request already"));
+            violations.push(|| {
+                Violation::new(format!("columns[{position}].name"), "DUPLICATE_FEATURE", "stands in the request already")
+            });
         }
         let n_rows = request.customer_ids.len();
         if let Some(found) = n_values(column).filter(|found| *found != n_rows) {

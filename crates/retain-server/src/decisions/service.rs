@@ -89,7 +89,8 @@ impl DecisionCalls {
     }
 
     pub(super) fn decisions(&self) -> Result<&Arc<Decisions>, CallError> {
-        let none = || CallError::NoPlaybook { description: "the server has no playbook: `[decisions]` of its settings".to_owned() };
+        let none =
+            || CallError::NoPlaybook { description: "the server has no playbook: `[decisions]` of its settings".to_owned() };
         self.decisions.as_ref().ok_or_else(none)
     }
 
@@ -187,7 +188,7 @@ impl DecisionCalls {
         let id = DecisionId::new(decided.now_ms, self.random_bytes()?);
         let decision = decided.decision(id, seen.context.clone(), MAX_JSON_BYTES);
         let with_rules = request.top_k_candidates > 0;
-        let ranked = if with_rules { decided.for_people() } else { decided.ranked() };
+        let ranked = if with_rules { decided.in_order() } else { decided.ranked() };
         let mut told: Vec<v1::Candidate> = Vec::with_capacity(ranked.len());
         for (place, ranked) in ranked.into_iter().enumerate() {
             // Doing nothing is told in any case.
@@ -281,7 +282,12 @@ fn language(number: i32, live: &Live, violations: &mut Violations) -> Language {
 
 pub(super) fn check_customer(id: &str) -> Result<(), CallError> {
     if id.is_empty() {
-        return Err(Violation::new("customer_id", "CUSTOMER_REQUIRED", "should say for whom: limits and the holdout depend on it").into());
+        return Err(Violation::new(
+            "customer_id",
+            "CUSTOMER_REQUIRED",
+            "should say for whom: limits and the holdout depend on it",
+        )
+        .into());
     }
     if id.len() > MAX_CUSTOMER_ID_BYTES || id.contains('\0') {
         let description = format!("should have at most {MAX_CUSTOMER_ID_BYTES} bytes and no NUL");
