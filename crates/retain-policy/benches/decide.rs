@@ -23,7 +23,7 @@ fn playbook() -> Playbook {
             1 + id % 9,
         )
     };
-    let actions: String = (0..20).map(action).collect();
+    let actions = (0..20).map(action).collect::<Vec<_>>().concat();
     Playbook::parse(&format!("{head}{actions}"), &BTreeMap::new()).expect("the playbook is right")
 }
 

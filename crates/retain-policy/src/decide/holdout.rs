@@ -38,7 +38,7 @@ mod tests {
     fn the_position_is_what_anybody_can_compute() {
         let exploration = Exploration { holdout_salt: "telco-churn".to_owned(), ..Exploration::default() };
         // int(hashlib.sha256(b"telco-churn/7590-VHVEG").hexdigest()[:16], 16) >> 11, over 2**53
-        assert_eq!(position(&exploration, "7590-VHVEG", 0), 0.8077140239224249);
+        assert_eq!(position(&exploration, "7590-VHVEG", 0), 0.807_714_023_922_424_9);
     }
 
     #[test]

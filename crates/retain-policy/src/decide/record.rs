@@ -68,7 +68,7 @@ struct RuleRow<'a> {
     seen: Vec<String>,
 }
 
-impl<'a> Decided<'a> {
+impl Decided<'_> {
     /// The decision as it is kept. `context` is what it was made from, as a JSON object; `max_bytes` bounds the candidates' JSON.
     pub fn decision(&self, id: DecisionId, context: String, max_bytes: usize) -> Decision {
         let (settings, chosen) = (&self.playbook.settings, self.chosen());
@@ -142,15 +142,16 @@ impl<'a> Decided<'a> {
 
     /// The values that a check read, as `features.tenure = 3`; what is missing as `missing`.
     pub fn seen(&self, check: &Check<'_>) -> Vec<String> {
-        let days_ago = |what: &str, days: Option<f64>| match days {
-            Some(days) => vec![format!("{what} {} days ago", in_tenths(days))],
-            None => vec![format!("{what} never")],
+        let days_ago = |days: Option<f64>| match days {
+            Some(days) => vec![format!("last {} days ago", in_tenths(days))],
+            None => vec!["never".to_owned()],
         };
         match check.what {
             Asked::Rule { rule, .. } => self.read_by(rule),
             Asked::Limit { count, .. } => vec![format!("contacts = {count}")],
-            Asked::Cooldown { since_days, .. } | Asked::Exclusion { since_days, .. } => days_ago("last", since_days),
-            Asked::Suppression { since_days, .. } => days_ago("last", since_days),
+            Asked::Cooldown { since_days, .. } | Asked::Exclusion { since_days, .. } | Asked::Suppression { since_days, .. } => {
+                days_ago(since_days)
+            }
             Asked::Capacity { left } => vec![format!("left = {left}")],
             Asked::Enabled | Asked::ChannelOpen | Asked::Step | Asked::Guard | Asked::Worth => Vec::new(),
         }

@@ -449,7 +449,8 @@ fn six(method: &str) -> Playbook {
     };
     let head = HEAD.replace("holdout = 0", &format!("holdout = 0\nmethod = \"{method}\"\nfloor = 0.01"));
     let gamma = if method == "inverse_gap" { "gamma = 0.2\n" } else { "" };
-    let actions: String = [0.01, 0.02, 0.0, -0.01].iter().enumerate().map(|(id, effect)| action(id, *effect, "")).collect();
+    let actions =
+        [0.01, 0.02, 0.0, -0.01].iter().enumerate().map(|(id, effect)| action(id, *effect, "")).collect::<Vec<_>>().concat();
     let costly = action(4, 0.015, "costly = true");
     read(&format!("{head}{gamma}{actions}{costly}{}", action(5, 0.5, "eligible = \"features.a > 1\"")))
 }
@@ -623,14 +624,14 @@ proptest! {
         uniform in prop::sample::select(vec![0.0, 0.3, 0.999_999_999_999, 1.0, f64::NAN, -1.0]),
         stake in prop::sample::select(vec![0.0, 1.0, 5e4, 1e12]),
     ) {
-        let actions: String = effects.iter().enumerate().map(|(id, (effect, sd, cost, costly, kind))| {
+        let actions = effects.iter().enumerate().map(|(id, (effect, sd, cost, costly, kind))| {
             let rule = ["features.a > 0", "features.a / features.a > 0", "1 / features.b > 2", "true", "!(features.a < 10)"];
             format!(
                 "[[action]]\nid = \"a{id}\"\ncost = {cost}\ncostly = {costly}\nprior = {{ effect = {effect}, sd = {} }}\n\
                  eligible = \"{}\"\npcvl = {{ propensity = \"features.a\" }}\n",
                 sd.max(1e-6), rule[usize::from(*kind)]
             )
-        }).collect();
+        }).collect::<Vec<_>>().concat();
         let head = HEAD.replace("currency", &format!("mode = \"{mode}\"\ncurrency")).replace("1000", &format!("{stake:?}"));
         let playbook = read(&format!("{}{actions}", head.replace("holdout = 0", &format!("holdout = 0\nmethod = \"{method}\""))));
         let stock = Stock { price, left: None };

@@ -7,6 +7,7 @@ use super::Situation;
 use super::past::Past;
 use super::trace::{Asked, Check, CheckResult, Effect, EffectSource, RuleOf, Valuation};
 use crate::playbook::{Action, Amount, Mode, Playbook};
+use crate::posterior::Posterior;
 use crate::rule::{NumberAnswer, Values};
 
 /// Standard deviations from the middle of a normal number to the end of its 95 % interval.
@@ -46,6 +47,14 @@ pub struct Learned {
     pub prior_share: f64,
     /// Whether it is probably harmful, and known well enough to be kept from customers.
     pub blocked: bool,
+}
+
+impl From<&Posterior> for Learned {
+    /// The belief about a change of success, where rewards are 1 for success and 0 for failure.
+    fn from(posterior: &Posterior) -> Self {
+        let &Posterior { mean, sd, n, prior_share, .. } = posterior;
+        Self { mean, sd, n: n as f64, prior_share, blocked: posterior.is_sleeping_dog() }
+    }
 }
 
 /// What was learned from earlier decisions.

@@ -66,7 +66,7 @@ impl Decided<'_> {
         let (points, stake) = (100.0 * valuation.effect.mean, valuation.value_at_stake);
         let spent = valuation.cost + valuation.fatigue + valuation.capacity_price;
         let (net, own, currency) = (valuation.net, valuation.own_value, &self.playbook.settings.currency);
-        let (known, goal) = (self.source(valuation, language), self.goal(language));
+        let (known, goal) = (source(valuation, language), self.goal(language));
         let own = if own == 0.0 { String::new() } else { format!(" + {own:.2}") };
         match language {
             Language::English => format!(
@@ -85,19 +85,6 @@ impl Decided<'_> {
             Goal::Retain => either(language, "that the customer stays", "de que el cliente se quede"),
             Goal::Convert => either(language, "that the customer buys", "de que el cliente compre"),
             Goal::Engage => either(language, "that the customer takes part", "de que el cliente participe"),
-        }
-    }
-
-    fn source(&self, valuation: &Valuation, language: Language) -> String {
-        let effect = valuation.effect;
-        let prior = 100.0 * effect.prior_share;
-        match (effect.source, language) {
-            (EffectSource::Prior, Language::English) => "as the playbook assumes".to_owned(),
-            (EffectSource::Prior, Language::Spanish) => "según supone el playbook".to_owned(),
-            (EffectSource::Outcomes, Language::English) => format!("{:.0} decisions, {prior:.0} % assumed", effect.n),
-            (EffectSource::Outcomes, Language::Spanish) => format!("{:.0} decisiones, {prior:.0} % supuesto", effect.n),
-            (EffectSource::Model, Language::English) => format!("uplift model, {prior:.0} % assumed"),
-            (EffectSource::Model, Language::Spanish) => format!("modelo de efecto, {prior:.0} % supuesto"),
         }
     }
 
@@ -161,5 +148,19 @@ fn either(language: Language, en: &'static str, es: &'static str) -> &'static st
     match language {
         Language::English => en,
         Language::Spanish => es,
+    }
+}
+
+/// Where the effect is from, and what part of it is assumed.
+fn source(valuation: &Valuation, language: Language) -> String {
+    let effect = valuation.effect;
+    let prior = 100.0 * effect.prior_share;
+    match (effect.source, language) {
+        (EffectSource::Prior, Language::English) => "as the playbook assumes".to_owned(),
+        (EffectSource::Prior, Language::Spanish) => "según supone el playbook".to_owned(),
+        (EffectSource::Outcomes, Language::English) => format!("{:.0} decisions, {prior:.0} % assumed", effect.n),
+        (EffectSource::Outcomes, Language::Spanish) => format!("{:.0} decisiones, {prior:.0} % supuesto", effect.n),
+        (EffectSource::Model, Language::English) => format!("uplift model, {prior:.0} % assumed"),
+        (EffectSource::Model, Language::Spanish) => format!("modelo de efecto, {prior:.0} % supuesto"),
     }
 }

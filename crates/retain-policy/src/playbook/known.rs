@@ -6,7 +6,7 @@ use super::problem::{Problem, Problems};
 use super::reader::did_you_mean;
 use super::reads::all_rules;
 use super::{Action, Limit, Playbook};
-use crate::rule::{HistoryQuery, Name};
+use crate::rule::{HistoryQuery, Name, SlotId};
 
 /// A question without a window, such as `history.days_since("call")`, looks back so far.
 const DAYS_OF_OPEN_QUESTIONS: f64 = 365.0;
@@ -14,10 +14,9 @@ const DAYS_OF_OPEN_QUESTIONS: f64 = 365.0;
 impl Playbook {
     /// The features that rules read, in byte order.
     pub fn features(&self) -> BTreeSet<&str> {
-        let feature = |(_, name)| match name {
-            &Name::Feature(ref feature) => Some(feature.as_str()),
-            _ => None,
-        };
+        fn feature((_, name): (SlotId, &Name)) -> Option<&str> {
+            if let Name::Feature(feature) = name { Some(feature) } else { None }
+        }
         self.names.iter().filter_map(feature).collect()
     }
 

@@ -21,7 +21,7 @@ const OWN_TABLES: [&str; 7] = ["playbook", "models", "exploration", "fatigue", "
 
 pub(super) fn parse(text: &str, presets: &dyn Presets) -> Result<Playbook, Vec<Problem>> {
     let problems = Problems::default();
-    let playbook = gather_sources(text, presets, &problems).and_then(|sources| read(sources, &problems));
+    let playbook = gather_sources(text, presets, &problems).and_then(|sources| read(&sources, &problems));
     match playbook {
         Some(playbook) if !problems.any_error() => Ok(Playbook { warnings: problems.into_sorted(), ..playbook }),
         _ => Err(problems.into_sorted()),
@@ -43,7 +43,7 @@ fn gather_sources(text: &str, presets: &dyn Presets, problems: &Problems) -> Opt
         let twice = sources.iter().any(|source| source.preset.as_deref() == Some(&name.value));
         match presets.text(&name.value) {
             _ if twice => {
-                problems.error(name.place, format!("preset `{}` is named twice", name.value), "name it once".to_owned())
+                problems.error(name.place, format!("preset `{}` is named twice", name.value), "name it once".to_owned());
             }
             Some(text) if text.len() <= MAX_PLAYBOOK_BYTES => {
                 sources.push(Source { preset: Some(name.value), text: text.to_owned() });
@@ -58,7 +58,7 @@ fn gather_sources(text: &str, presets: &dyn Presets, problems: &Problems) -> Opt
     Some(sources)
 }
 
-fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
+fn read(sources: &[Source], problems: &Problems) -> Option<Playbook> {
     let parse = |source| document_of(source, problems);
     let documents: Vec<Document<'_>> = sources.iter().filter_map(parse).collect();
     let roots: Vec<Section<'_>> = documents.iter().map(|document| document.root(problems)).collect();
@@ -74,7 +74,7 @@ fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
     let fatigue_of = roots.iter().find(|root| root.has("fatigue")).unwrap_or(&own);
     let mut in_sequence = vec![false; actions.len()];
     sequences.iter().flat_map(|sequence| &sequence.steps).for_each(|step| in_sequence[step.action] = true);
-    let assessment = read_assessment(&sources, &mut rules.names, problems);
+    let assessment = read_assessment(sources, &mut rules.names, problems);
     let playbook = Playbook {
         settings: settings?,
         models: read_models(&own),
@@ -87,8 +87,8 @@ fn read(sources: Vec<Source>, problems: &Problems) -> Option<Playbook> {
         assessment: assessment.clone().unwrap_or_default(),
         names: rules.names,
         in_sequence,
-        sha256: digest(&sources),
-        sources: sources.clone(),
+        sha256: digest(sources),
+        sources: sources.to_vec(),
         warnings: Vec::new(),
     };
     check(&playbook, assessment.as_ref(), &roots, problems);

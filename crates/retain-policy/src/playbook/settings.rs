@@ -173,7 +173,7 @@ pub(super) fn read_models(root: &Section<'_>) -> Vec<NamedModel> {
         match text.parse() {
             Ok(address) => models.push(NamedModel { name: key.value, address }),
             Err(error) => {
-                section.wrong(&key.value, format!("model `{}`: {error}", key.value), "name a model such as `telco-churn`")
+                section.wrong(&key.value, format!("model `{}`: {error}", key.value), "name a model such as `telco-churn`");
             }
         }
     }

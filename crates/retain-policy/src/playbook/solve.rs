@@ -116,9 +116,9 @@ impl<'e> Case<'e> {
             Expression::Has(slot) => {
                 let domain = self.domain(*slot, names);
                 if wanted {
-                    domain.present = true
+                    domain.present = true;
                 } else {
-                    domain.absent = true
+                    domain.absent = true;
                 }
                 *slot
             }
@@ -126,9 +126,9 @@ impl<'e> Case<'e> {
                 let Expression::Read(slot) = &**inner else { return Ok(()) };
                 let domain = self.domain(*slot, names);
                 if wanted {
-                    domain.only(constants)
+                    domain.only(constants);
                 } else {
-                    domain.not(constants)
+                    domain.not(constants);
                 }
                 *slot
             }
@@ -169,9 +169,8 @@ impl Domain {
             }
             Name::Health(HealthField::Score) => number(Some(0.0), Some(100.0), false),
             Name::Health(HealthField::Change) => number(Some(-100.0), Some(100.0), false),
-            Name::SignalCount => number(Some(0.0), None, true),
             Name::History(HistoryQuery::DaysSince { .. }) => number(Some(0.0), None, false),
-            Name::History(_) => number(Some(0.0), None, true),
+            Name::SignalCount | Name::History(_) => number(Some(0.0), None, true),
             Name::Clock(field) => {
                 let (low, high) = match field {
                     ClockField::Hour => (0.0, 23.0),

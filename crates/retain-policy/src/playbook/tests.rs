@@ -185,13 +185,13 @@ fn hostile_files_are_refused() {
     refused(&action(&format!("eligible = \"{}1 == 1{}\"", "(".repeat(500), ")".repeat(500))), "line 8");
     refused(&format!("x = {}{}", "[".repeat(5_000), "]".repeat(5_000)), "line 5");
     refused(&action("eligible = \"features.a / 0 > 1\""), "line 8");
-    let many: String = (0..501).map(|idx| format!("[[action]]\nid = \"a{idx}\"\ncost = 0\n")).collect();
+    let many = (0..501).map(|idx| format!("[[action]]\nid = \"a{idx}\"\ncost = 0\n")).collect::<Vec<_>>().concat();
     refused(&many, "at most 500 actions, found 501");
-    let models: String = (0..70_000).map(|n| format!("m{n} = \"X\"\n")).collect();
+    let models = (0..70_000).map(|n| format!("m{n} = \"X\"\n")).collect::<Vec<_>>().concat();
     refused(&format!("[models]\n{models}"), "a model name has 1 to 64");
     let limits = "{ days = 1, max = 9 }, ".repeat(30_000);
     refused(&format!("[contact]\noverall = [{limits}]"), "at most 20 limits");
-    let channels: String = (0..30_000).map(|n| format!("c{n} = {{ limits = [] }}\n")).collect();
+    let channels = (0..30_000).map(|n| format!("c{n} = {{ limits = [] }}\n")).collect::<Vec<_>>().concat();
     refused(&format!("[contact.channels]\n{channels}"), "at most 200 channels");
     for text in [
         "\u{feff}",
@@ -216,9 +216,12 @@ fn a_sequence_that_returns_to_itself_is_refused() {
     let circle = [sequence("a", &to("b")), sequence("b", &to("c")), sequence("c", &to("a"))].concat();
     refused(&circle, "sequence `a` returns to itself: `a` → `b` → `c` → `a`");
     // Each doubles the one before: 2^40 steps once they are written out.
-    let doubled: String = (0..40).map(|n| sequence(&format!("s{n}"), &format!("{0}, {0}", to(&format!("s{}", n + 1))))).collect();
+    let doubled = (0..40)
+        .map(|n| sequence(&format!("s{n}"), &format!("{0}, {0}", to(&format!("s{}", n + 1)))))
+        .collect::<Vec<_>>()
+        .concat();
     refused(&format!("{doubled}{}", sequence("s40", "")), "deep");
-    let chain: String = (0..5_000).map(|n| sequence(&format!("s{n}"), &to(&format!("s{}", n + 1)))).collect();
+    let chain = (0..5_000).map(|n| sequence(&format!("s{n}"), &to(&format!("s{}", n + 1)))).collect::<Vec<_>>().concat();
     refused(&chain, "more than 16 deep");
     let nested = format!("{}{}{}", action(""), sequence("a", &to("b")), sequence("b", "{ day = 2, action = \"call\" }"));
     assert_eq!(read(&nested).sequences[0].steps, [Step { day: 3.0, action: 0 }]);
