@@ -3,5 +3,7 @@
 
 pub mod allocate;
 pub mod evaluate;
+pub mod experiment;
 pub mod explore;
 pub mod posterior;
+pub mod simulate;
