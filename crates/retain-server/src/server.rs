@@ -169,7 +169,7 @@ impl Server {
         let customers = config.features.clone().map(|features| Customers::new(features, config.now));
         let models = Arc::new(Models::new(registry, mirror, config.traffic.clone(), Health::new().await, customers));
         let log = config.prediction_log.clone().map(|settings| Arc::new(PredictionLog::new(settings, config.now)));
-        let decisions = config.decisions.clone().map(Decisions::new).transpose()?.map(Arc::new);
+        let decisions = config.decisions.clone().map(|settings| Decisions::new(settings, config.now)).transpose()?.map(Arc::new);
         if let (Some(customers), Some(decisions)) = (models.customers(), &decisions) {
             customers.set_rule_features(decisions.rule_features());
         }
@@ -275,6 +275,9 @@ impl Server {
         let serving = tokio::spawn(self.serve(async move { stopped.await.unwrap_or(Stop::Now) }));
         handle.loaded().await;
         handle.customers().await;
+        if let Some(decisions) = &handle.decisions {
+            decisions.tried().await;
+        }
         RunningServer { local_addr, handle, stop, serving }
     }
 }

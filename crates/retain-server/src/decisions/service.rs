@@ -1,7 +1,6 @@
 //! `DecisionService`: a request becomes a decision, and the decision a record.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::Guard;
 use retain_core::{DecisionId, NO_ACTION, PastDecision, nearest};
@@ -64,7 +63,7 @@ impl DecisionService for DecisionCalls {
         request: Request<v1::RecordOutcomeRequest>,
     ) -> Result<Response<v1::RecordOutcomeResponse>, Status> {
         let decisions = self.decisions()?;
-        Ok(Response::new(record::outcome(&decisions.log, request.into_inner(), now_ms()).await?))
+        Ok(Response::new(record::outcome(&decisions.log, request.into_inner(), decisions.now_ms()).await?))
     }
 
     async fn record_override(
@@ -74,7 +73,7 @@ impl DecisionService for DecisionCalls {
         let decisions = self.decisions()?;
         let live = decisions.live();
         let is_action = |id: &str| check_action(&live, id);
-        Ok(Response::new(record::overriding(&decisions.log, request.into_inner(), is_action, now_ms()).await?))
+        Ok(Response::new(record::overriding(&decisions.log, request.into_inner(), is_action, decisions.now_ms()).await?))
     }
 
     async fn assess(&self, request: Request<v1::AssessRequest>) -> Result<Response<v1::AssessResponse>, Status> {
@@ -110,7 +109,7 @@ impl DecisionCalls {
 
     async fn recommend_one(&self, request: v1::RecommendRequest) -> Result<v1::RecommendResponse, CallError> {
         let decisions = self.decisions()?;
-        let (live, now_ms) = (decisions.live(), now_ms());
+        let (live, now_ms) = (decisions.live(), decisions.now_ms());
         check_customer(&request.customer_id)?;
         let store = decisions.log.store()?;
         let since_ms = history_since(&live, now_ms);
@@ -215,7 +214,7 @@ impl DecisionCalls {
 
     async fn assess_one(&self, request: v1::AssessRequest) -> Result<v1::AssessResponse, CallError> {
         let decisions = self.decisions()?;
-        let (live, now_ms) = (decisions.live(), now_ms());
+        let (live, now_ms) = (decisions.live(), decisions.now_ms());
         let mut violations = Violations::default();
         let language = language(request.language, &live, &mut violations);
         violations.check()?;
@@ -257,12 +256,6 @@ impl DecisionCalls {
         self.random.fill(&mut bytes).map_err(|_| CallError::Internal)?;
         Ok(bytes)
     }
-}
-
-/// Milliseconds since 1970 by the server's clock.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// How far back the playbook looks.
