@@ -18,7 +18,7 @@ value_at_stake = "features.monthly_charges * 12"
 attribution_days = 30
 
 [models]
-churn = "telco-churn"
+churn = "telco"
 
 [exploration]
 holdout = 0.0
@@ -114,7 +114,7 @@ async fn a_decision_is_valued_explained_and_kept() {
     assert_eq!(rule.result(), v1::RuleResult::Passed);
     assert!(rule.seen[0].starts_with("predictions.churn.probability = 0."), "{rule:?}");
     assert!(answer.candidates.iter().any(|candidate| candidate.action == "no_action"));
-    assert_eq!(answer.predictions["churn"].model.as_ref().unwrap().name, "telco-churn");
+    assert_eq!(answer.predictions["churn"].model.as_ref().unwrap().name, "telco");
     let store = Store::open(&StoreConfig::sqlite(deciding.folder.path().join("decisions.db"))).unwrap();
     let kept = store.decision(answer.decision_id.parse().unwrap()).await.unwrap().unwrap().decision;
     let chosen = answer.chosen.as_ref().unwrap();
