@@ -25,7 +25,8 @@ pub struct StoreConfig {
     pub path: Option<PathBuf>,
     /// The PostgreSQL database.
     pub postgres: Option<PostgresUrl>,
-    /// Certificates, as PEM, that the PostgreSQL server's has to come from. With them the connection is encrypted; without, it is not.
+    /// Certificates, as PEM, that the PostgreSQL server's has to come from. With them the connection is encrypted and verified;
+    /// without them it is not encrypted.
     pub postgres_root_certificates: Option<PathBuf>,
     /// How long a call may take, in milliseconds. Default 5,000.
     #[serde(default = "timeout_ms")]
@@ -153,7 +154,7 @@ fn unfit(key: &'static str, expected: &'static str) -> StoreError {
     StoreError::Setting { key, expected, found: "a value".to_owned() }
 }
 
-/// The address of a PostgreSQL database, such as `postgresql://user:password@host:5432/name?sslmode=disable`. It never prints its password.
+/// The address of a PostgreSQL database, such as `postgresql://user:password@host:5432/name`. It never prints its password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PostgresUrl(tokio_postgres::Config);

@@ -9,7 +9,7 @@
 //! | `holdout` | boolean | |
 //! | `context`, `candidates` | text | JSON |
 //! | `overridden_by` | text or null | what was done instead, by the last override |
-//! | `outcomes` | list of `key`, `kind`, `occurred_at`, `value`, `value_minor_units`, `currency` | oldest first; the last three may be null |
+//! | `outcomes` | list of `key`, `kind`, `occurred_at`, `value`, `value_minor_units`, `currency` | oldest first; three may be null |
 //! | `overrides` | list of `key`, `action`, `who`, `why`, `occurred_at` | oldest first |
 
 mod columns;

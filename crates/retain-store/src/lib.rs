@@ -1,8 +1,8 @@
 //! The log of decisions and what came of them: kept on disk before anybody is told so, readable by SQL.
 //!
 //! [`Store`] is the log, in a SQLite file by default or in PostgreSQL where several servers share it. A call is queued, one thread
-//! writes what waits as one transaction and answers all of it after one sync of the disk; other threads read. [`StoreConfig`] says where the log is;
-//! [`StoreError`] says what went wrong and whether anything was kept. The records themselves are in `retain-core`; what is decided,
+//! writes what waits as one transaction and answers all of it after one sync of the disk; other threads read. [`StoreConfig`] says
+//! where the log is; [`StoreError`] says what went wrong and whether anything was kept. The records themselves are in `retain-core`; what is decided,
 //! and the clock, are the caller's.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps an error should fail"))]
 

@@ -7,7 +7,7 @@ use crate::backend::{Connection, Database};
 use crate::error::StoreError;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// A database that comes back is found again within so much.
+/// A database that comes back is found again within so much, by each thread for itself.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Link {

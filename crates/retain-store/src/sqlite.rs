@@ -1,8 +1,8 @@
-//! The log in a SQLite file: one process that writes, any number that read.
+//! The log in a SQLite file, for the processes of one machine: they write in turns, and reading waits for nobody.
 //!
 //! Journal mode WAL with `synchronous = FULL`: a commit appends to the log beside the file and syncs it once, which is all that
 //! durability needs. `NORMAL` would sync only at checkpoints, so that a power cut loses acknowledged records; `EXTRA` adds nothing in
-//! this mode. Checkpoints, which copy the log into the file, run on a thread of their own (`checkpoint`), so that no call waits for them.
+//! this mode. Checkpoints, which copy the log into the file, run on a thread of their own (`checkpoint`).
 //!
 //! A file that somebody removed can still be written to while it is open, and is gone afterwards. So before a commit and after
 //! it the connection looks whether the names still stand for the files that it has open.

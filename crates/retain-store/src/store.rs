@@ -32,7 +32,7 @@ const RECORD_BYTES: usize = 256;
 /// The log of decisions and what came of them. A clone is the same log.
 ///
 /// Every call is queued when it is made and answered through a [`Pending`]. One thread writes, others read; when the last clone is
-/// dropped they finish what is queued and end, and [`Store::close`] waits for that.
+/// dropped they finish what is queued and end, and [`StoreThreads::join`] waits for that.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,

@@ -2,12 +2,12 @@
 //!
 //! The test starts itself once more as that process, which the variable `RETAIN_STORE_TO_KILL` tells it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use retain_core::OutcomeEvent;
-use retain_store::{Recorded, Store, StoreConfig};
+use retain_core::{DecisionId, OutcomeEvent};
+use retain_store::{LoggedDecision, Recorded, Store, StoreConfig};
 
 use crate::common::{Place, START_MS, decision, id, on_each, outcome};
 
@@ -82,11 +82,26 @@ fn kill_after(n_acknowledged: u64, round: u64, place: &Place, acknowledged: &mut
     assert!(!process.wait().unwrap().success());
 }
 
+/// The whole log, in which each decision stands once.
+fn read_log(store: &Store) -> BTreeMap<DecisionId, LoggedDecision> {
+    let (mut log, mut after) = (BTreeMap::new(), None);
+    loop {
+        let page = store.matured(i64::MAX, after, 1_000).wait().unwrap();
+        for logged in page.decisions {
+            assert_eq!(log.insert(logged.decision.id, logged), None);
+        }
+        after = page.next;
+        if after.is_none() {
+            return log;
+        }
+    }
+}
+
 fn check_log(place: &Place, acknowledged: &BTreeSet<(String, u64)>, rounds: u64) {
     let store = place.open();
+    let log = read_log(&store);
     for (kind, number) in acknowledged {
-        let found = store.decision(id(*number)).wait().unwrap();
-        let Some(kept) = found else { panic!("{kind} {number} is lost") };
+        let Some(kept) = log.get(&id(*number)) else { panic!("{kind} {number} is lost") };
         assert_eq!(kept.decision, decision(*number));
         if kind == "outcome" {
             assert_eq!(kept.outcomes, [outcome(*number, "a", OutcomeEvent::Clicked)]);
