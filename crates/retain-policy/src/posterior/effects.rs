@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 const SPREAD_ROWS: f64 = 10.0;
 const LARGEST_REWARD: f64 = 1e100;
 const LEAST_PROPENSITY: f64 = 1e-100;
+/// A row counts for at most so many: the rare rows of an action that is hardly taken any more would else outweigh all
+/// that were seen while it was.
+const LARGEST_WEIGHT: f64 = 20.0;
 
 /// A decision whose reward can no longer change.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,6 +62,8 @@ pub struct EffectEstimate {
     pub mean: f64,
     /// Its variance, customers being independent and their rows not.
     pub variance: f64,
+    /// The part of it that is the noise of the rows without any action; the same rows stand against every action.
+    pub control_variance: f64,
     /// Rows with the action.
     pub treated_rows: u64,
     /// Rows without any action where this one could have been taken.
@@ -84,7 +89,7 @@ struct Sums {
 
 impl Sums {
     fn row(propensity: f64, reward: f64) -> Self {
-        let weight = 1.0 / propensity;
+        let weight = (1.0 / propensity).min(LARGEST_WEIGHT);
         Self { n: 1, weight, squared_weight: weight * weight, reward: weight * reward }
     }
 
@@ -102,7 +107,7 @@ impl Sums {
 /// customers. Rows can be added in any order and sums of different rows merged; estimates are the same but for rounding.
 ///
 /// # Source
-/// Weights `1 / propensity`, normalised by their sum in each arm: Hájek (1971).
+/// Weights `1 / propensity`, normalised by their sum in each arm: Hájek (1971); of at most 20, as Ionides (2008) truncates them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effects {
     n_actions: usize,
@@ -211,19 +216,20 @@ impl Effects {
             return None;
         }
         let means = (treated.reward / treated.weight, control.reward / control.weight);
-        let influence = |of: &OfCustomer| {
-            let treated = (of.treated.reward - means.0 * of.treated.weight) / treated.weight;
-            treated - (of.control.reward - means.1 * of.control.weight) / control.weight
-        };
-        let squares: f64 = customers.values().map(|of| influence(of) * influence(of)).sum();
-        let spread = self.reward_sd * self.reward_sd;
+        let of_treated = |of: &OfCustomer| (of.treated.reward - means.0 * of.treated.weight) / treated.weight;
+        let of_control = |of: &OfCustomer| (of.control.reward - means.1 * of.control.weight) / control.weight;
+        let squares = |influence: &dyn Fn(&OfCustomer) -> f64| customers.values().map(|of| influence(of).powi(2)).sum::<f64>();
         let per_square = |arm: &Sums| arm.squared_weight / (arm.weight * arm.weight);
-        let stated = spread * (per_square(&treated) + per_square(&control));
         // The seen spread counts for the rows of the smaller arm: it knows least of its own.
         let n = treated.n.min(control.n) as f64;
+        let with_stated = |seen: f64, per_square: f64| {
+            (n * seen + SPREAD_ROWS * self.reward_sd * self.reward_sd * per_square) / (n + SPREAD_ROWS)
+        };
+        let both = squares(&|of| of_treated(of) - of_control(of));
         Some(EffectEstimate {
             mean: means.0 - means.1,
-            variance: (n * squares + SPREAD_ROWS * stated) / (n + SPREAD_ROWS),
+            variance: with_stated(both, per_square(&treated) + per_square(&control)),
+            control_variance: with_stated(squares(&of_control), per_square(&control)),
             treated_rows: treated.n,
             control_rows: control.n,
             effective_rows: 2.0 / (per_square(&treated) + per_square(&control)),

@@ -5,11 +5,13 @@
 //! outcome is not known yet is not a failure: it has not [`has_matured`] and stays out.
 
 mod effects;
+mod joint;
 
 use retain_core::{Decision, OutcomeEvent};
 use serde::Serialize;
 
 pub use effects::{EffectEstimate, Effects, EffectsError, MaturedRow};
+pub use joint::joint_posteriors;
 
 use crate::explore::{Normal, NormalError};
 
@@ -74,7 +76,8 @@ impl Prior {
     pub fn posterior(&self, estimate: Option<&EffectEstimate>) -> Posterior {
         let (mean, variance) = (self.belief.mean(), self.belief.sd() * self.belief.sd());
         let Some(estimate) = estimate else {
-            return Posterior { mean, sd: self.belief.sd(), n: 0, effective_rows: 0.0, prior_share: 1.0 };
+            let (sd, own_sd) = (self.belief.sd(), self.belief.sd());
+            return Posterior { mean, sd, own_sd, n: 0, effective_rows: 0.0, prior_share: 1.0 };
         };
         let share = match self.ess {
             Some(ess) if ess + estimate.effective_rows > 0.0 => ess / (ess + estimate.effective_rows),
@@ -82,9 +85,11 @@ impl Prior {
             Some(_) | None => 1.0,
         };
         let rest = 1.0 - share;
+        let own_variance = (estimate.variance - estimate.control_variance).max(0.0);
         Posterior {
             mean: share * mean + rest * estimate.mean,
             sd: (share * share * variance + rest * rest * estimate.variance).sqrt(),
+            own_sd: (share * share * variance + rest * rest * own_variance).sqrt(),
             n: estimate.treated_rows,
             effective_rows: estimate.effective_rows,
             prior_share: share,
@@ -99,6 +104,8 @@ pub struct Posterior {
     pub mean: f64,
     /// Its standard deviation.
     pub sd: f64,
+    /// The same without the noise of the rows that it was compared with.
+    pub own_sd: f64,
     /// Matured rows with the action.
     pub n: u64,
     /// As many rows in each arm, equally weighted, would say as much.
@@ -116,6 +123,17 @@ impl Posterior {
         Normal::new(self.mean, self.sd)
     }
 
+    /// The belief for comparing actions with each other, beside [`control_belief`] for doing nothing.
+    ///
+    /// All actions were compared with the same rows without any action. Had each of them that noise, they would seem far less
+    /// known against each other than they are; so doing nothing has it, once.
+    ///
+    /// # Errors
+    /// [`NormalError`] where rewards were so large that it is no number.
+    pub fn own(&self) -> Result<Normal, NormalError> {
+        Normal::new(self.mean, self.own_sd)
+    }
+
     /// The probability that the action does harm.
     pub fn probability_of_harm(&self) -> f64 {
         self.normal().map_or(1.0, |belief| belief.below_zero())
@@ -125,6 +143,12 @@ impl Posterior {
     pub fn is_sleeping_dog(&self) -> bool {
         self.n >= SLEEPING_DOG_ROWS && self.probability_of_harm() > SLEEPING_DOG_PROBABILITY
     }
+}
+
+/// The belief in doing nothing beside [`Posterior::own`]: 0 with the largest noise that any action was compared with.
+pub fn control_belief(posteriors: &[Posterior]) -> Normal {
+    let variance = posteriors.iter().map(|posterior| posterior.sd * posterior.sd - posterior.own_sd * posterior.own_sd);
+    Normal::new(0.0, variance.fold(0.0, f64::max).sqrt()).unwrap_or(Normal::ZERO)
 }
 
 /// What is believed of an action in each segment: the segment's own rows, drawn to what is believed of the action everywhere.
@@ -139,7 +163,8 @@ pub fn segment_posteriors(overall: &Posterior, segments: &[Option<EffectEstimate
     let sd = (overall.sd * overall.sd + between).sqrt();
     let of_segment = |estimate: &Option<EffectEstimate>| {
         let Some(estimate) = estimate else {
-            return Posterior { sd, n: 0, effective_rows: 0.0, prior_share: 1.0, ..*overall };
+            let own_sd = (overall.own_sd * overall.own_sd + between).sqrt();
+            return Posterior { sd, own_sd, n: 0, effective_rows: 0.0, prior_share: 1.0, ..*overall };
         };
         // The overall belief has seen the segment's rows too: only the variance between segments is new to it.
         let total = estimate.variance + between;
@@ -148,6 +173,9 @@ pub fn segment_posteriors(overall: &Posterior, segments: &[Option<EffectEstimate
         Posterior {
             mean: share * overall.mean + rest * estimate.mean,
             sd: (share * between + share * share * overall.sd * overall.sd).sqrt(),
+            own_sd: ((share * between - rest * rest * estimate.control_variance).max(0.0)
+                + share * share * overall.own_sd * overall.own_sd)
+                .sqrt(),
             n: estimate.treated_rows,
             effective_rows: estimate.effective_rows,
             prior_share: share,

@@ -4,7 +4,7 @@ use super::world::{Arrival, World};
 use super::{Choice, Matured, Policy};
 use crate::allocate::{Pacer, PacerError};
 use crate::explore::{Normal, best_probabilities, draw, with_floors};
-use crate::posterior::{Effects, EffectsError, MaturedRow, Posterior, Prior};
+use crate::posterior::{Effects, EffectsError, MaturedRow, Posterior, Prior, control_belief, joint_posteriors};
 
 /// Beliefs are made anew when there are this many times as many matured rows as at the last time.
 const GROWTH: f64 = 1.05;
@@ -83,12 +83,9 @@ impl Learner {
 
     /// What an action is believed to bring this customer, net of its cost.
     fn value(&self, arrival: &Arrival, action: usize) -> Normal {
-        let certain = Normal::ZERO;
-        if action == 0 {
-            return certain;
-        }
-        let belief = self.beliefs[arrival.segment][action].normal();
-        belief.and_then(|belief| belief.times_plus(arrival.worth, -self.costs[action])).unwrap_or(certain)
+        let beliefs = &self.beliefs[arrival.segment];
+        let belief = if action == 0 { Ok(control_belief(&beliefs[1..])) } else { beliefs[action].own() };
+        belief.and_then(|belief| belief.times_plus(arrival.worth, -self.costs[action])).unwrap_or(Normal::ZERO)
     }
 
     /// The probability of each action: by how often it is the best at the present prices, and the floors.
@@ -120,9 +117,8 @@ impl Learner {
 
     fn update(&mut self) {
         for (segment, (beliefs, priors)) in self.beliefs.iter_mut().zip(&self.params.priors).enumerate() {
-            for (action, (belief, prior)) in beliefs.iter_mut().zip(priors).enumerate().skip(1) {
-                *belief = prior.posterior(self.effects.estimate_in(segment as u32, action).as_ref());
-            }
+            let estimates: Vec<_> = (0..priors.len()).map(|action| self.effects.estimate_in(segment as u32, action)).collect();
+            *beliefs = joint_posteriors(priors, &estimates);
         }
     }
 }
