@@ -20,12 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use retain_core::FeatureSpec;
+use retain_core::{Day, FeatureSpec};
 
 use self::learn::LearnedEffects;
 use self::live::Live;
 use self::log::Log;
-use self::service::now_ms;
 use self::supply::Supplies;
 use crate::status::CallError;
 use crate::text::chain;
@@ -42,10 +41,16 @@ const RETENTION_INTERVAL: Duration = Duration::from_hours(1);
 #[derive(Debug)]
 pub(crate) struct Decisions {
     settings: DecisionSettings,
+    now: fn() -> Day,
     live: ArcSwap<Live>,
     log: Log,
     learned: ArcSwap<LearnedEffects>,
     supplies: ArcSwap<Supplies>,
+}
+
+/// A moment in milliseconds since 1970.
+fn unix_ms(day: Day) -> i64 {
+    (day.days() * DAY_MS as f64).round() as i64
 }
 
 impl Decisions {
@@ -53,11 +58,12 @@ impl Decisions {
     ///
     /// # Errors
     /// [`PlaybookError`] when the playbook cannot be used.
-    pub(crate) fn new(settings: DecisionSettings) -> Result<Self, PlaybookError> {
+    pub(crate) fn new(settings: DecisionSettings, now: fn() -> Day) -> Result<Self, PlaybookError> {
         let live = Live::read(&settings.playbook)?;
-        let supplies = Supplies::new(&live.playbook, now_ms());
+        let supplies = Supplies::new(&live.playbook, unix_ms(now()));
         Ok(Self {
             settings,
+            now,
             live: ArcSwap::from_pointee(live),
             log: Log::default(),
             learned: ArcSwap::default(),
@@ -68,6 +74,11 @@ impl Decisions {
     /// The playbook for longer than a call.
     fn live_now(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    /// The server's clock, in milliseconds since 1970.
+    fn now_ms(&self) -> i64 {
+        unix_ms((self.now)())
     }
 
     fn live(&self) -> Guard<Arc<Live>> {
@@ -90,7 +101,7 @@ impl Decisions {
         }
         tracing::info!(playbook = live.playbook.settings.name, sha256 = live.playbook.sha256(), "playbook is live");
         // What is left of its capacities is known at the next look; until then nobody has used any.
-        let supplies = Supplies::new(&live.playbook, now_ms());
+        let supplies = Supplies::new(&live.playbook, self.now_ms());
         self.live.store(Arc::new(live));
         self.supplies.store(Arc::new(supplies));
         self.learned.store(Arc::default());
@@ -123,7 +134,7 @@ impl Decisions {
     /// Counts what was used of capacities, and learns from decisions whose windows have closed.
     async fn look(&self) -> Result<(), CallError> {
         let store = self.log.store()?;
-        let (live, supplies, asked_ms) = (self.live.load_full(), self.supplies.load_full(), now_ms());
+        let (live, supplies, asked_ms) = (self.live.load_full(), self.supplies.load_full(), self.now_ms());
         if !supplies.is_empty() {
             let mut counted = HashMap::new();
             for from_ms in supplies.periods(asked_ms) {
@@ -144,7 +155,7 @@ impl Decisions {
         if days == 0 {
             return;
         }
-        let now_ms = now_ms();
+        let now_ms = self.now_ms();
         let removed = tokio::task::spawn_blocking(move || store.apply_retention(now_ms - days * DAY_MS, now_ms)).await;
         match removed {
             Ok(Ok(0)) => {}
@@ -152,6 +163,11 @@ impl Decisions {
             Ok(Err(error)) => tracing::warn!(reason = chain(&error), "old decisions could not be removed"),
             Err(error) => tracing::error!(%error, "the removal of old decisions broke off"),
         }
+    }
+
+    /// Waits until the log is open, or could not be opened once.
+    pub(crate) async fn tried(&self) {
+        self.log.tried().await;
     }
 
     /// Lets go of the log: what was answered is in it already.

@@ -2,7 +2,7 @@
 //!
 //! [`Server::bind`] takes a [`Config`] and a place on the network, [`Server::serve`] answers until it is told to stop. Between
 //! them a request goes `routes` (`gate`, admission) → `service` or `model_service` (one call) → `convert` (wire to domain and back) →
-//! [`retain_score::Scorer`]; `Predict` and `PredictBatch` are read from their bytes (`undecoded`, `predict_request`, `weigh`), Arrow by `arrow_stream`; `PredictStream` goes through `stream`; `open_inference` and `tensors` say the same in the Open Inference Protocol; `models` holds the live set and swaps it, `traffic` divides customers between champion and challenger, `mirror` brings models from an object store, `customers` holds the table of feature rows, `prediction_log` keeps what was predicted; `metrics`, `observed` and `traces` tell what happens; `status` is the only map from errors to gRPC codes.
+//! [`retain_score::Scorer`]; `Predict` and `PredictBatch` are read from their bytes (`undecoded`, `predict_request`, `weigh`), Arrow by `arrow_stream`; `PredictStream` goes through `stream`; `open_inference` and `tensors` say the same in the Open Inference Protocol; `models` holds the live set and swaps it, `traffic` divides customers between champion and challenger, `mirror` brings models from an object store, `customers` holds the table of feature rows, `decisions` makes and keeps decisions, `prediction_log` keeps what was predicted; `metrics`, `observed` and `traces` tell what happens; `status` is the only map from errors to gRPC codes.
 //!
 //! The clock enters through [`Config::now`]; signals are the binary's, which may hand them over with
 //! [`ServerHandle::reload_on_hangup`].
@@ -17,6 +17,7 @@ mod config;
 mod convert;
 mod counts;
 mod customers;
+mod decisions;
 mod gate;
 mod health;
 mod incoming;
@@ -46,6 +47,7 @@ pub use api_keys::{ApiKey, Scope};
 pub use config::{Config, ConfigError};
 pub use counts::Counts;
 pub use customers::{CustomersError, CustomersReport, FeatureTable};
+pub use decisions::{DecisionSettings, PlaybookError};
 pub use jwt::{Jwt, JwtAlgorithm, JwtError, JwtKey};
 pub use mirror::StoreError;
 pub use models::{LoadReport, LoadedModel, Refusal, ReloadError};

@@ -9,6 +9,7 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use retain_proto::FILE_DESCRIPTOR_SET;
 use retain_proto::inference::grpc_inference_service_server::{self as inference_server, GrpcInferenceServiceServer};
+use retain_proto::v1::decision_service_server::{self as decision_server, DecisionServiceServer};
 use retain_proto::v1::model_service_server::{self as model_server, ModelServiceServer};
 use retain_proto::v1::prediction_service_server::{self as prediction_server, PredictionServiceServer};
 use retain_score::Registry;
@@ -21,6 +22,7 @@ use crate::api_keys::{Scope, check_keys};
 use crate::config::{Config, ConfigError};
 use crate::counts::Counts;
 use crate::customers::{Customers, CustomersError, CustomersReport, Patience};
+use crate::decisions::{DecisionCalls, Decisions, PlaybookError};
 use crate::gate::{Access, Gate};
 use crate::health::Health;
 use crate::incoming;
@@ -61,6 +63,7 @@ pub struct Server {
     config: Arc<Config>,
     models: Arc<Models>,
     log: Option<Arc<PredictionLog>>,
+    decisions: Option<Arc<Decisions>>,
     tls: Option<Arc<Tls>>,
     gate: Arc<Gate>,
     metrics: Option<TcpListener>,
@@ -80,6 +83,7 @@ pub enum Stop {
 pub struct ServerHandle {
     models: Arc<Models>,
     log: Option<Arc<PredictionLog>>,
+    decisions: Option<Arc<Decisions>>,
     tls: Option<Arc<Tls>>,
     gate: Arc<Gate>,
     metrics_addr: Option<SocketAddr>,
@@ -121,6 +125,9 @@ pub enum ServerError {
     /// The object store cannot be the models directory.
     #[error("the models cannot be read")]
     Store(#[from] StoreError),
+    /// The playbook cannot be used.
+    #[error("decisions cannot be made")]
+    Playbook(#[from] PlaybookError),
     /// Anybody on the network could call.
     #[error("`{address}` can be reached from elsewhere, and callers are asked for neither an API key, a token nor a certificate")]
     Unprotected {
@@ -162,7 +169,11 @@ impl Server {
         let customers = config.features.clone().map(|features| Customers::new(features, config.now));
         let models = Arc::new(Models::new(registry, mirror, config.traffic.clone(), Health::new().await, customers));
         let log = config.prediction_log.clone().map(|settings| Arc::new(PredictionLog::new(settings, config.now)));
-        Ok(Self { listener, local_addr, config: Arc::new(config), models, log, tls, gate, metrics })
+        let decisions = config.decisions.clone().map(|settings| Decisions::new(settings, config.now)).transpose()?.map(Arc::new);
+        if let (Some(customers), Some(decisions)) = (models.customers(), &decisions) {
+            customers.set_rule_features(decisions.rule_features());
+        }
+        Ok(Self { listener, local_addr, config: Arc::new(config), models, log, decisions, tls, gate, metrics })
     }
 
     /// The address it listens on, with the port that was given for port 0.
@@ -173,8 +184,8 @@ impl Server {
     /// What acts on the server once it runs.
     pub fn handle(&self) -> ServerHandle {
         let metrics_addr = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
-        let (models, log) = (self.models.clone(), self.log.clone());
-        ServerHandle { models, log, tls: self.tls.clone(), gate: self.gate.clone(), metrics_addr }
+        let (models, log, decisions) = (self.models.clone(), self.log.clone(), self.decisions.clone());
+        ServerHandle { models, log, decisions, tls: self.tls.clone(), gate: self.gate.clone(), metrics_addr }
     }
 
     /// Answers until `shutdown` completes and calls in flight are done, at most `drain_seconds` later.
@@ -188,14 +199,14 @@ impl Server {
     /// server says `NOT_SERVING`.
     pub async fn serve(self, shutdown: impl Future<Output = Stop>) -> Result<(), ServerError> {
         let handle = self.handle();
-        let Self { listener, local_addr, config, models, log, tls, gate, metrics } = self;
+        let Self { listener, local_addr, config, models, log, decisions, tls, gate, metrics } = self;
         let stop = watch::Sender::new(false);
         let rooms = Rooms::new(&config);
         let calls = Arc::new(Calls::new(methods()));
         let tracing = config.traces.as_ref().map(Tracing::new).transpose()?.map(Arc::new);
         let door = Routes::new(Duration::from_secs(config.request_seconds), gate, calls.clone(), tracing.clone());
         let prediction = Prediction::new(models.clone(), config.clone(), log.clone(), stop.subscribe(), &calls);
-        let routes = routes(door, &config, &models, &rooms, prediction)?;
+        let routes = routes(door, &config, &models, &rooms, (prediction, decisions.clone()))?;
         if let Some(log) = &log {
             log.start();
         }
@@ -226,6 +237,8 @@ impl Server {
             loading.watch_customers().await;
         };
         let _loading = Running(tokio::spawn(loading).abort_handle());
+        let _deciding =
+            decisions.clone().map(|decisions| Running(tokio::spawn(async move { decisions.run().await }).abort_handle()));
         let (drain, stopped_at) = (Duration::from_secs(config.drain_seconds), OnceLock::new());
         let stopping = async {
             let how = shutdown.await;
@@ -245,6 +258,9 @@ impl Server {
         if let Some(log) = log {
             close_log(log, drain.saturating_sub(stopped_at.get().map_or(Duration::ZERO, Instant::elapsed))).await;
         }
+        if let Some(decisions) = decisions {
+            decisions.close();
+        }
         if let Some(tracing) = tracing {
             tracing.close().await;
         }
@@ -259,6 +275,9 @@ impl Server {
         let serving = tokio::spawn(self.serve(async move { stopped.await.unwrap_or(Stop::Now) }));
         handle.loaded().await;
         handle.customers().await;
+        if let Some(decisions) = &handle.decisions {
+            decisions.tried().await;
+        }
         RunningServer { local_addr, handle, stop, serving }
     }
 }
@@ -345,7 +364,7 @@ fn routes(
     config: &Arc<Config>,
     models: &Arc<Models>,
     rooms: &Rooms,
-    prediction: Prediction,
+    (prediction, decisions): (Prediction, Option<Arc<Decisions>>),
 ) -> Result<Routes, ServerError> {
     let (calls, batches) = (rooms.calls.clone(), rooms.batches.clone());
     let streams = Admission::WhileOpen(rooms.streams.clone());
@@ -354,6 +373,12 @@ fn routes(
     // Batches may be larger than single requests, and wait for a room of their own.
     let batch = Undecoded::<PredictBatch>::new(prediction.clone(), config.max_batch_bytes);
     let predict_one = Undecoded::<Predict>::new(prediction.clone(), config.max_message_bytes);
+    let deciding = DecisionServiceServer::new(DecisionCalls::new(prediction.clone(), decisions));
+    let (deciding, deciding_batch) = (
+        deciding.clone().max_decoding_message_size(config.max_message_bytes),
+        deciding.max_decoding_message_size(config.max_batch_bytes),
+    );
+    let decide = Access::Scope(Scope::Decide);
     let inference = GrpcInferenceServiceServer::new(OpenInference::new(prediction.clone(), batches.clone()));
     let inference = inference.max_decoding_message_size(config.max_message_bytes);
     let single = PredictionServiceServer::from_arc(prediction).max_decoding_message_size(config.max_message_bytes);
@@ -374,9 +399,16 @@ fn routes(
             Admission::UntilSent(batches.clone()),
             batch,
         )
-        .add(method(prediction_server::SERVICE_NAME, "WhatIf"), predict, Admission::UntilSent(batches), single.clone())
+        .add(method(prediction_server::SERVICE_NAME, "WhatIf"), predict, Admission::UntilSent(batches.clone()), single.clone())
         .add(method(prediction_server::SERVICE_NAME, "PredictStream"), predict, streams, single.clone())
         .add(method(prediction_server::SERVICE_NAME, ""), predict, Admission::UntilAnswered(calls.clone()), single)
+        .add(
+            method(decision_server::SERVICE_NAME, "RecommendBatch"),
+            decide,
+            Admission::UntilSent(batches.clone()),
+            deciding_batch,
+        )
+        .add(method(decision_server::SERVICE_NAME, ""), decide, Admission::UntilAnswered(calls.clone()), deciding)
         .add(method(inference_server::SERVICE_NAME, "ModelMetadata"), predict, descriptions.clone(), inference.clone())
         .add(method(inference_server::SERVICE_NAME, ""), predict, Admission::UntilAnswered(calls), inference)
         .add(method(model_server::SERVICE_NAME, "Reload"), admin, descriptions.clone(), directory.clone())
@@ -457,9 +489,21 @@ impl ServerHandle {
     /// # Errors
     /// [`ReloadError`] when nothing could be read; what was live stays so.
     pub async fn reload(&self) -> Result<LoadReport, ReloadError> {
+        self.reload_playbook();
         let read = self.models.reload().await;
         self.models.look_at_customers(Patience::Retry).await;
         read.map(|set| set.report())
+    }
+
+    /// Reads the playbook again; one that cannot be used is logged, and the one before it stays.
+    fn reload_playbook(&self) {
+        let Some(decisions) = &self.decisions else { return };
+        if let Err(error) = decisions.reload() {
+            tracing::error!(reason = chain(&error), "the playbook stays as it was");
+        }
+        if let Some(customers) = self.models.customers() {
+            customers.set_rule_features(decisions.rule_features());
+        }
     }
 
     /// From now on a hang-up signal means [`ServerHandle::reload`], as long as the returned future is polled.

@@ -40,6 +40,13 @@ pub struct Cursor {
     pub(crate) id: DecisionId,
 }
 
+impl Cursor {
+    /// Goes on behind this decision.
+    pub fn behind(decision: &Decision) -> Self {
+        Self { window_closes_at_ms: decision.window_closes_at_ms, id: decision.id }
+    }
+}
+
 /// Decisions in the order in which their windows closed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {

@@ -34,6 +34,8 @@ struct Node<'a> {
     name: String,
     turn: u8,
     rules: Vec<&'a Rule>,
+    /// Other answers that it is made of.
+    parts: Vec<String>,
     place: Option<Place>,
 }
 
@@ -101,7 +103,7 @@ fn turn_of(name: &Name) -> u8 {
 fn nodes<'a>(assessment: &'a Assessment, places: &Places) -> Vec<Node<'a>> {
     let mut nodes = Vec::new();
     let mut add = |key: &str, position: usize, name: String, turn, rules| {
-        nodes.push(Node { name, turn, rules, place: places.of(key, position) });
+        nodes.push(Node { name, turn, rules, parts: Vec::new(), place: places.of(key, position) });
     };
     if let Some(health) = &assessment.health {
         add("health", 0, "health".to_owned(), 1, health.items().map(|item| &item.reads).collect());
@@ -114,8 +116,9 @@ fn nodes<'a>(assessment: &'a Assessment, places: &Places) -> Vec<Node<'a>> {
         let conditions = programme.tiers.iter().filter_map(|tier| tier.when.as_ref());
         add("tier_programme", 0, "tier".to_owned(), 6, programme.tenure.iter().chain(conditions).collect());
     }
-    let counting = assessment.signals.iter().filter(|signal| signal.counts).map(|signal| &signal.when).collect();
-    nodes.push(Node { name: "signal_count".to_owned(), turn: 3, rules: counting, place: None });
+    let counting = assessment.signals.iter().filter(|signal| signal.counts);
+    let parts = counting.map(|signal| format!("signals.{}", signal.id)).collect();
+    nodes.push(Node { name: "signal_count".to_owned(), turn: 3, rules: Vec::new(), parts, place: None });
     each(&mut nodes, places, &assessment.signals, "signals", 2);
     each(&mut nodes, places, &assessment.triggers, "trigger", 4);
     each(&mut nodes, places, &assessment.segments, "segments", 4);
@@ -129,7 +132,7 @@ fn nodes<'a>(assessment: &'a Assessment, places: &Places) -> Vec<Node<'a>> {
 fn each<'a, T: Entry>(nodes: &mut Vec<Node<'a>>, places: &Places, entries: &'a [T], called: &str, turn: u8) {
     for (position, entry) in entries.iter().enumerate() {
         let name = format!("{called}.{}", entry.id());
-        nodes.push(Node { name, turn, rules: entry.rules(), place: places.of(T::KEY, position) });
+        nodes.push(Node { name, turn, rules: entry.rules(), parts: Vec::new(), place: places.of(T::KEY, position) });
     }
 }
 
@@ -171,8 +174,8 @@ fn path(from: &str, to: &str, nodes: &[Node<'_>], names: &Names) -> Option<Vec<S
             return Some(way.iter().map(|name| format!("`{name}`")).collect());
         }
         for node in nodes.iter().filter(|node| node.name == last) {
-            for slot in slots_read(node) {
-                let next = node_name(names.name(slot));
+            let read = slots_read(node).into_iter().map(|slot| node_name(names.name(slot)));
+            for next in node.parts.iter().cloned().chain(read) {
                 if nodes.iter().any(|node| node.name == next) && seen.insert(next.clone()) {
                     ways.push(way.iter().cloned().chain([next]).collect());
                 }

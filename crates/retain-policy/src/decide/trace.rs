@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use retain_core::{NO_ACTION, OutcomeEvent};
 
+use super::choose::for_people;
 use crate::playbook::{Action, Playbook};
 use crate::rule::{Answer, Rule, RuleFault, SlotId, Values};
 
@@ -299,6 +300,13 @@ impl<'a> Decided<'a> {
     /// When a candidate is no longer worth doing.
     pub fn expires_at_ms(&self, candidate: &Candidate) -> Option<i64> {
         self.action(candidate).map(|action| self.now_ms.saturating_add((action.expires_days * 86_400_000.0) as i64))
+    }
+
+    /// All candidates: those that may be chosen by their place, then the others in the playbook's order.
+    pub fn in_order(&self) -> Vec<&Candidate> {
+        let mut order: Vec<&Candidate> = self.candidates.iter().collect();
+        order.sort_by(|a, b| for_people(a, b));
+        order
     }
 
     /// Candidates that may be chosen, the best first; doing nothing is among them.

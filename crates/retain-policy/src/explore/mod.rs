@@ -26,6 +26,9 @@ pub struct NormalError {
 }
 
 impl Normal {
+    /// Certainly nothing: the value of doing nothing against doing nothing.
+    pub const ZERO: Self = Self { mean: 0.0, sd: 0.0 };
+
     /// A belief around `mean`.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Decisions and assessments as messages.
 
 use prost_types::Timestamp;
-use retain_policy::assess::{AssessmentReport, FiredReport, HealthReport};
+use retain_policy::assess::{AssessmentReport, FiredReport, HealthReport, Severity};
 use retain_policy::decide::{Candidate, CheckResult, Decided, EffectSource};
 use retain_policy::playbook::{Language, Playbook};
 use retain_proto::v1;
@@ -94,12 +94,22 @@ pub(super) fn assessment(report: AssessmentReport) -> v1::AssessResponse {
             .into_iter()
             .map(|alert| v1::FiredSignal {
                 signal: Some(label(alert.id, alert.name)),
-                severity: alert.severity.to_string(),
+                severity: severity_word(alert.severity),
                 seen: Vec::new(),
             })
             .collect(),
         stored_row: None,
     }
+}
+
+fn severity_word(severity: Severity) -> String {
+    match severity {
+        Severity::Immediate => "immediate",
+        Severity::Urgent => "urgent",
+        Severity::Monitor => "monitor",
+        Severity::Info => "info",
+    }
+    .to_owned()
 }
 
 fn label(id: String, name: String) -> v1::Label {
@@ -109,7 +119,7 @@ fn label(id: String, name: String) -> v1::Label {
 fn fired(report: FiredReport) -> v1::FiredSignal {
     v1::FiredSignal {
         signal: Some(label(report.id, report.name)),
-        severity: report.severity.map(|severity| severity.to_string()).unwrap_or_default(),
+        severity: report.severity.map(severity_word).unwrap_or_default(),
         seen: report.seen.into_iter().map(|(name, value)| format!("{name} = {value}")).collect(),
     }
 }

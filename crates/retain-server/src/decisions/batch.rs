@@ -15,7 +15,7 @@ use super::Decisions;
 use super::answer::playbook_version;
 use super::live::Live;
 use super::look::{Asking, Seen, Sources};
-use super::service::{DecisionCalls, check_action, check_customer, history_since, now_ms};
+use super::service::{DecisionCalls, check_action, check_customer, history_since};
 use crate::convert::Features;
 use crate::status::{CallError, Violation, Violations, check_count};
 
@@ -27,6 +27,7 @@ const SDS_OF_95_PERCENT: f64 = 1.959_963_984_540_054;
 /// What stands still while a batch is worked on.
 struct Batch<'b> {
     sources: Sources<'b>,
+    columns: Vec<Column<'b>>,
     request: &'b v1::RecommendBatchRequest,
     histories: &'b [Vec<PastDecision>],
     decisions: &'b Decisions,
@@ -34,9 +35,12 @@ struct Batch<'b> {
 
 impl DecisionCalls {
     /// Decides for all customers of a request.
-    pub(super) async fn recommend_many(&self, request: v1::RecommendBatchRequest) -> Result<v1::RecommendBatchResponse, CallError> {
+    pub(super) async fn recommend_many(
+        &self,
+        request: v1::RecommendBatchRequest,
+    ) -> Result<v1::RecommendBatchResponse, CallError> {
         let decisions = self.decisions()?.clone();
-        let (live, now_ms) = (decisions.live_now(), now_ms());
+        let (live, now_ms) = (decisions.live_now(), decisions.now_ms());
         let max_rows = self.prediction().config().max_batch_rows.min(MAX_DECISIONS);
         check_request(&request, &live, max_rows)?;
         let store = decisions.log.store()?;
@@ -62,7 +66,8 @@ impl DecisionCalls {
         let sources = self.sources((&set, &customers), live, now_ms);
         let supplies = decisions.supplies.load();
         let aside = supplies.set_aside(&live.playbook, now_ms);
-        let batch = Batch { sources, request, histories, decisions };
+        let columns = request.columns.iter().map(Column::of).collect();
+        let batch = Batch { sources, columns, request, histories, decisions };
         let n_rows = request.customer_ids.len();
         let mut response = empty_response(live);
         let mut rows = Vec::with_capacity(n_rows);
@@ -113,7 +118,7 @@ impl Batch<'_> {
         check_customer(customer_id)?;
         let asking = Asking {
             customer_id,
-            features: row_features(&request.columns, row),
+            features: Features::new(self.columns.iter().map(|column| (column.name, column.value(row))).collect()),
             observed_at: request.observed_at.as_ref(),
             unknown_feature_policy: request.unknown_feature_policy,
         };
@@ -156,7 +161,8 @@ impl Batch<'_> {
         }
         for (channel, _) in playbook.contact.channels.iter().enumerate() {
             if let Some(capacity) = supply.channel(channel).left {
-                let uses = |(idx, action): (usize, &retain_policy::playbook::Action)| (action.channel == Some(channel)).then_some(idx);
+                let uses =
+                    |(idx, action): (usize, &retain_policy::playbook::Action)| (action.channel == Some(channel)).then_some(idx);
                 limits.push(Limit { actions: playbook.actions.iter().enumerate().filter_map(uses).collect(), capacity });
             }
         }
@@ -250,22 +256,32 @@ fn row_error(row: usize, error: CallError) -> Result<v1::RowError, CallError> {
     Ok(v1::RowError { row: row as u32, field, reason: violation.reason.to_owned(), description: violation.description })
 }
 
-/// The values of one row; each column is checked already.
-fn row_features(columns: &[v1::FeatureColumn], row: usize) -> Features<'_> {
-    use v1::feature_column::Values;
-    Features::new(columns.iter().map(|column| {
-        let value = if column.missing.contains(&(row as u32)) {
-            FeatureValue::Missing
-        } else {
-            match &column.values {
-                Some(Values::Numbers(numbers)) => numbers.values.get(row).map_or(FeatureValue::Missing, |number| FeatureValue::Number(*number)),
-                Some(Values::Texts(texts)) => texts.values.get(row).map_or(FeatureValue::Missing, |text| FeatureValue::Text(text)),
-                Some(Values::Booleans(booleans)) => booleans.values.get(row).map_or(FeatureValue::Missing, |yes| FeatureValue::Boolean(*yes)),
-                None => FeatureValue::Missing,
-            }
+/// One feature of all rows.
+struct Column<'r> {
+    name: &'r str,
+    values: Option<&'r v1::feature_column::Values>,
+    missing: HashSet<u32>,
+}
+
+impl<'r> Column<'r> {
+    fn of(column: &'r v1::FeatureColumn) -> Self {
+        Self { name: &column.name, values: column.values.as_ref(), missing: column.missing.iter().copied().collect() }
+    }
+
+    /// The value of a row; lengths are checked already.
+    fn value(&self, row: usize) -> FeatureValue<'r> {
+        use v1::feature_column::Values;
+        if self.missing.contains(&(row as u32)) {
+            return FeatureValue::Missing;
+        }
+        let value = match self.values {
+            Some(Values::Numbers(numbers)) => numbers.values.get(row).map(|number| FeatureValue::Number(*number)),
+            Some(Values::Texts(texts)) => texts.values.get(row).map(|text| FeatureValue::Text(text)),
+            Some(Values::Booleans(booleans)) => booleans.values.get(row).map(|yes| FeatureValue::Boolean(*yes)),
+            None => None,
         };
-        (column.name.as_str(), value)
-    }).collect())
+        value.unwrap_or(FeatureValue::Missing)
+    }
 }
 
 /// What can be said of a request before any customer is looked at.
@@ -275,13 +291,16 @@ fn check_request(request: &v1::RecommendBatchRequest, live: &Live, max_rows: usi
     let mut seen = HashSet::new();
     for (row, id) in request.customer_ids.iter().enumerate() {
         if !seen.insert(id) {
-            violations.push(|| Violation::new(format!("customer_ids[{row}]"), "DUPLICATE_CUSTOMER", "stands in the request already"));
+            violations
+                .push(|| Violation::new(format!("customer_ids[{row}]"), "DUPLICATE_CUSTOMER", "stands in the request already"));
         }
     }
     let mut names = HashSet::new();
     for (position, column) in request.columns.iter().enumerate() {
         if !names.insert(&column.name) {
-            violations.push(|| Violation::new(format!("columns[{position}].name"), "DUPLICATE_FEATURE", "stands in the request already"));
+            violations.push(|| {
+                Violation::new(format!("columns[{position}].name"), "DUPLICATE_FEATURE", "stands in the request already")
+            });
         }
         let n_rows = request.customer_ids.len();
         if let Some(found) = n_values(column).filter(|found| *found != n_rows) {

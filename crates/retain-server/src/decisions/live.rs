@@ -4,7 +4,7 @@ use std::path::Path;
 
 use retain_core::{ColumnKind, FeatureSpec};
 use retain_policy::playbook::{Playbook, Problem, Severity};
-use retain_policy::presets::Shipped;
+use retain_policy::presets::BuiltIn;
 use retain_policy::rule::{Name, NameType};
 
 /// A playbook with what is looked up in it.
@@ -55,7 +55,7 @@ impl Live {
     pub(super) fn read(path: &Path) -> Result<Self, PlaybookError> {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|source| PlaybookError::File { path: shown.clone(), source })?;
-        let playbook = Playbook::parse(&text, &Shipped).map_err(|problems| refused(shown, &problems))?;
+        let playbook = Playbook::parse(&text, &BuiltIn).map_err(|problems| refused(shown, &problems))?;
         for warning in playbook.warnings() {
             tracing::warn!(playbook = playbook.settings.name, "{warning}");
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use retain_store::{Store, StoreConfig, StoreError};
+use tokio::sync::watch;
 
 use crate::status::{CallError, Violation};
 use crate::text::chain;
@@ -15,7 +16,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// The log, once it is open.
 #[derive(Debug, Default)]
-pub(crate) struct Log(ArcSwapOption<Store>);
+pub(crate) struct Log {
+    store: ArcSwapOption<Store>,
+    /// Becomes true after the first attempt to open it.
+    tried: watch::Sender<bool>,
+}
 
 impl Log {
     /// The open log.
@@ -24,7 +29,7 @@ impl Log {
     /// [`CallError::StoreUnavailable`] while it could not be opened.
     pub(crate) fn store(&self) -> Result<Arc<Store>, CallError> {
         let closed = || CallError::StoreUnavailable { description: "the log of decisions is not open yet".to_owned() };
-        self.0.load_full().ok_or_else(closed)
+        self.store.load_full().ok_or_else(closed)
     }
 
     /// Opens the log, again and again where it cannot be reached.
@@ -36,11 +41,13 @@ impl Log {
             let error = match opened {
                 Ok(store) => {
                     tracing::info!(place = store.place(), "the log of decisions is open");
-                    self.0.store(Some(Arc::new(store)));
+                    self.store.store(Some(Arc::new(store)));
+                    self.tried.send_replace(true);
                     return;
                 }
                 Err(error) => chain(&error),
             };
+            self.tried.send_replace(true);
             // Once for each reason.
             if trouble.as_ref() != Some(&error) {
                 tracing::error!(reason = error, "the log of decisions cannot be opened: predictions go on");
@@ -51,9 +58,15 @@ impl Log {
         }
     }
 
+    /// Waits for the first attempt to open it.
+    pub(crate) async fn tried(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.tried.subscribe().wait_for(|tried| *tried).await;
+    }
+
     /// Closes the log when the last call has let go of it.
     pub(crate) fn close(&self) {
-        self.0.store(None);
+        self.store.store(None);
     }
 }
 

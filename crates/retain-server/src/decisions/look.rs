@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prost_types::Timestamp;
-use retain_core::{Day, FeatureValue, PastDecision};
+use retain_core::{Day, FeatureValue, PastDecision, TaskKind};
 use retain_policy::assess::{Assessed, Previous};
 use retain_policy::decide::{Facts, Prediction, TreatmentEffect};
 use retain_policy::rule::Values;
@@ -85,7 +85,8 @@ impl Sources<'_> {
         self.check_features(asking, &models, &mut violations)?;
         let row = self.customers.find(asking.customer_id, &asking.features, models.iter().map(|asked| asked.model))?;
         let given = Given::new(&asking.features, stored(row, asking.observed_at, observed));
-        let encoded = models.iter().map(|asked| convert::encode(&given, asked.model, observed, &mut violations)).collect::<Vec<_>>();
+        let encoded =
+            models.iter().map(|asked| convert::encode(&given, asked.model, observed, &mut violations)).collect::<Vec<_>>();
         violations.check()?;
         let scored: Vec<Scored<'_>> =
             asked.iter().zip(encoded).map(|((name, asked), row)| score(name, asked, row, self.live.answers_reasons)).collect();
@@ -93,8 +94,14 @@ impl Sources<'_> {
         let now = (self.config.now)();
         let day = asking.observed_at.and(observed).or(row.map(StoredRow::observed)).unwrap_or(now);
         let feature = |name: &str| asking.features.get(name).unwrap_or_else(|| stored_feature(row, name));
-        let facts =
-            Facts { customer_id: asking.customer_id, now_ms: self.now_ms, observed: day, features: &feature, predictions: &predictions, history };
+        let facts = Facts {
+            customer_id: asking.customer_id,
+            now_ms: self.now_ms,
+            observed: day,
+            features: &feature,
+            predictions: &predictions,
+            history,
+        };
         let mut values = playbook.values(&facts);
         let assessed = playbook.assessment().assess(&mut values, previous, self.now_ms);
         let effects: Vec<TreatmentEffect<'_>> = scored.iter().flat_map(|scored| scored.effects.iter().copied()).collect();
@@ -171,7 +178,7 @@ fn feature_json(value: FeatureValue<'_>) -> Value {
 fn score<'s>(name: &'s str, asked: &Asked<'s>, mut row: EncodedRow, with_reasons: bool) -> Scored<'s> {
     let (answer, prediction) = convert::predict(asked, &mut row, Wanted { is_counted: true, ..Wanted::NOTHING });
     let scorer = &asked.model.scorer;
-    let reasons = if with_reasons && scorer.manifest().kind.is_leaving() {
+    let reasons = if with_reasons && matches!(scorer.manifest().kind, TaskKind::Churn | TaskKind::Survival) {
         let explanation = scorer.explain(&row.values);
         let raises = |idx: &usize| explanation.contributions[*idx] > 0.0;
         let top = explanation.top(explanation.contributions.len()).into_iter().filter(raises).take(TOP_REASONS);

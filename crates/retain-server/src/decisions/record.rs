@@ -28,7 +28,9 @@ pub(super) async fn outcome(
     let outcome = Outcome { decision_id, key: request.idempotency_key, kind, occurred_at_ms, value };
     let store = log.store()?;
     let recorded = match store.record_outcome(outcome.clone(), now_ms).await {
-        Err(StoreError::KeyReused { .. }) if request.occurred_at.is_none() && is_known(&store, &outcome).await? => Recorded::Known,
+        Err(StoreError::KeyReused { .. }) if request.occurred_at.is_none() && is_known(&store, &outcome).await? => {
+            Recorded::Known
+        }
         recorded => recorded?,
     };
     Ok(v1::RecordOutcomeResponse { already_recorded: recorded == Recorded::Known })

@@ -1,7 +1,6 @@
 //! `DecisionService`: a request becomes a decision, and the decision a record.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::Guard;
 use retain_core::{DecisionId, NO_ACTION, PastDecision, nearest};
@@ -64,7 +63,7 @@ impl DecisionService for DecisionCalls {
         request: Request<v1::RecordOutcomeRequest>,
     ) -> Result<Response<v1::RecordOutcomeResponse>, Status> {
         let decisions = self.decisions()?;
-        Ok(Response::new(record::outcome(&decisions.log, request.into_inner(), now_ms()).await?))
+        Ok(Response::new(record::outcome(&decisions.log, request.into_inner(), decisions.now_ms()).await?))
     }
 
     async fn record_override(
@@ -74,7 +73,7 @@ impl DecisionService for DecisionCalls {
         let decisions = self.decisions()?;
         let live = decisions.live();
         let is_action = |id: &str| check_action(&live, id);
-        Ok(Response::new(record::overriding(&decisions.log, request.into_inner(), is_action, now_ms()).await?))
+        Ok(Response::new(record::overriding(&decisions.log, request.into_inner(), is_action, decisions.now_ms()).await?))
     }
 
     async fn assess(&self, request: Request<v1::AssessRequest>) -> Result<Response<v1::AssessResponse>, Status> {
@@ -89,7 +88,8 @@ impl DecisionCalls {
     }
 
     pub(super) fn decisions(&self) -> Result<&Arc<Decisions>, CallError> {
-        let none = || CallError::NoPlaybook { description: "the server has no playbook: `[decisions]` of its settings".to_owned() };
+        let none =
+            || CallError::NoPlaybook { description: "the server has no playbook: `[decisions]` of its settings".to_owned() };
         self.decisions.as_ref().ok_or_else(none)
     }
 
@@ -109,7 +109,7 @@ impl DecisionCalls {
 
     async fn recommend_one(&self, request: v1::RecommendRequest) -> Result<v1::RecommendResponse, CallError> {
         let decisions = self.decisions()?;
-        let (live, now_ms) = (decisions.live(), now_ms());
+        let (live, now_ms) = (decisions.live(), decisions.now_ms());
         check_customer(&request.customer_id)?;
         let store = decisions.log.store()?;
         let since_ms = history_since(&live, now_ms);
@@ -187,7 +187,7 @@ impl DecisionCalls {
         let id = DecisionId::new(decided.now_ms, self.random_bytes()?);
         let decision = decided.decision(id, seen.context.clone(), MAX_JSON_BYTES);
         let with_rules = request.top_k_candidates > 0;
-        let ranked = if with_rules { decided.for_people() } else { decided.ranked() };
+        let ranked = if with_rules { decided.in_order() } else { decided.ranked() };
         let mut told: Vec<v1::Candidate> = Vec::with_capacity(ranked.len());
         for (place, ranked) in ranked.into_iter().enumerate() {
             // Doing nothing is told in any case.
@@ -214,7 +214,7 @@ impl DecisionCalls {
 
     async fn assess_one(&self, request: v1::AssessRequest) -> Result<v1::AssessResponse, CallError> {
         let decisions = self.decisions()?;
-        let (live, now_ms) = (decisions.live(), now_ms());
+        let (live, now_ms) = (decisions.live(), decisions.now_ms());
         let mut violations = Violations::default();
         let language = language(request.language, &live, &mut violations);
         violations.check()?;
@@ -258,12 +258,6 @@ impl DecisionCalls {
     }
 }
 
-/// Milliseconds since 1970 by the server's clock.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// How far back the playbook looks.
 pub(super) fn history_since(live: &Live, now_ms: i64) -> i64 {
     now_ms.saturating_sub((live.playbook.history_days() * DAY_MS) as i64)
@@ -281,7 +275,12 @@ fn language(number: i32, live: &Live, violations: &mut Violations) -> Language {
 
 pub(super) fn check_customer(id: &str) -> Result<(), CallError> {
     if id.is_empty() {
-        return Err(Violation::new("customer_id", "CUSTOMER_REQUIRED", "should say for whom: limits and the holdout depend on it").into());
+        return Err(Violation::new(
+            "customer_id",
+            "CUSTOMER_REQUIRED",
+            "should say for whom: limits and the holdout depend on it",
+        )
+        .into());
     }
     if id.len() > MAX_CUSTOMER_ID_BYTES || id.contains('\0') {
         let description = format!("should have at most {MAX_CUSTOMER_ID_BYTES} bytes and no NUL");

@@ -46,9 +46,11 @@ impl DecisionSettings {
             return wrong("decisions.retention_days", "at most 36500", self.retention_days.to_string());
         }
         match self.store.check() {
-            Err(StoreError::Setting { key, expected, found }) => {
-                wrong("decisions.store", expected, if found.is_empty() { format!("no `{key}`") } else { format!("{key} = {found}") })
-            }
+            Err(StoreError::Setting { key, expected, found }) => wrong(
+                "decisions.store",
+                expected,
+                if found.is_empty() { format!("no `{key}`") } else { format!("{key} = {found}") },
+            ),
             // What the file does not say is found out when the log is opened.
             _ => Ok(()),
         }

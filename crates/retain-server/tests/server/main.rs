@@ -6,6 +6,7 @@ mod api_keys; // who may call what
 mod arrow; // PredictBatch as Arrow IPC
 mod batch; // PredictBatch
 mod customers; // the table of feature rows
+mod decisions; // Recommend, RecommendBatch, RecordOutcome, RecordOverride and Assess
 mod deploy; // the files that bring a server into service
 mod errors; // every refusal, with its code and its field
 mod jwt; // tokens in the place of keys, and limits of calls a second

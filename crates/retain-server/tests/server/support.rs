@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use retain_core::{ColumnKind, Day, FeatureSchema, FeatureSpec, ModelName, TaskKind};
 use retain_proto::v1;
+use retain_proto::v1::decision_service_client::DecisionServiceClient;
 use retain_proto::v1::feature_value::Value;
 use retain_proto::v1::model_service_client::ModelServiceClient;
 use retain_proto::v1::prediction_service_client::PredictionServiceClient;
@@ -54,6 +55,10 @@ impl TestServer {
 
     pub(crate) fn predictions(&self) -> PredictionServiceClient<Channel> {
         PredictionServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20).max_encoding_message_size(64 << 20)
+    }
+
+    pub(crate) fn decisions(&self) -> DecisionServiceClient<Channel> {
+        DecisionServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn models(&self) -> ModelServiceClient<Channel> {

@@ -62,7 +62,7 @@ fn holds(loaded: &Loaded, case: &Case, number: f64) -> Answer {
     let mut names = loaded.names.clone();
     let rule = Rule::compile(source(&loaded.tables[0], case.condition), RuleKind::Condition, &mut names).unwrap();
     let mut values = Values::new(&names);
-    let mut set = |name: &str, given: Given, values: &mut Values<'_>| {
+    let set = |name: &str, given: Given, values: &mut Values<'_>| {
         let slot = names.find(&name_of(name)).unwrap_or_else(|| panic!("{} reads no {name}", case.condition));
         values.set(slot, known(given));
     };

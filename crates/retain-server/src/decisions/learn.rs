@@ -1,0 +1,152 @@
+//! What came of earlier decisions: effects of actions, from those whose windows have closed.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use retain_core::{NO_ACTION, OutcomeEvent};
+use retain_policy::decide::{Learned, Posteriors};
+use retain_policy::playbook::{Action, Goal, Playbook};
+use retain_policy::posterior::{Effects, MaturedRow, Prior};
+use retain_store::{Cursor, LoggedDecision, MAX_PAGE, Store};
+use serde::Deserialize;
+
+use crate::status::CallError;
+
+/// Customers fall into so many groups, of which each counts as one for how sure an effect is: the memory does not grow with customers.
+const N_GROUPS: u64 = 1_024;
+/// How far successes spread at most, being 0 or 1.
+const REWARD_SD: f64 = 0.5;
+/// Stands for the chance of an eligible action among customers of the holdout, whose weights are those of doing nothing.
+const SOME_CHANCE: f64 = 1e-6;
+/// Pages that one look reads at most; the rest comes with the next.
+const PAGES_AT_ONCE: usize = 200;
+
+/// Effects as far as they were learned.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LearnedEffects {
+    effects: Option<Effects>,
+    /// By action, in the order of the playbook: how often it was taken, and accepted.
+    taken: Vec<(u64, u64)>,
+    learned: Vec<Option<Learned>>,
+    after: Option<Cursor>,
+}
+
+/// What is read of a logged candidate.
+#[derive(Deserialize)]
+struct LoggedCandidate<'j> {
+    #[serde(borrow)]
+    action: Cow<'j, str>,
+    propensity: f64,
+    eligible: bool,
+}
+
+impl Posteriors for LearnedEffects {
+    fn effect(&self, action_idx: usize, _: &Action) -> Option<Learned> {
+        *self.learned.get(action_idx)?
+    }
+
+    fn acceptance(&self, action_idx: usize, _: &Action) -> Option<f64> {
+        let (n_taken, n_accepted) = *self.taken.get(action_idx)?;
+        (n_taken > 0).then(|| n_accepted as f64 / n_taken as f64)
+    }
+}
+
+impl LearnedEffects {
+    /// Goes on with decisions whose outcomes can no longer change.
+    ///
+    /// # Errors
+    /// When the log cannot be read; what was learned before stays.
+    pub(super) async fn learn(&self, playbook: &Playbook, store: &Store, now_ms: i64) -> Result<Self, CallError> {
+        let mut next = self.clone();
+        next.taken.resize(playbook.actions.len(), (0, 0));
+        let actions: HashMap<&str, usize> =
+            playbook.actions.iter().enumerate().map(|(idx, action)| (action.id.as_str(), idx)).collect();
+        let closed_before_ms = now_ms.saturating_sub(store.late_ms());
+        for _ in 0..PAGES_AT_ONCE {
+            let page = store.matured(closed_before_ms, next.after, MAX_PAGE).await?;
+            for logged in &page.decisions {
+                next.add(logged, playbook, &actions);
+            }
+            // The last page says nothing of where to go on: decisions that close later come behind its last one.
+            match page.next {
+                Some(after) => next.after = Some(after),
+                None => {
+                    next.after = page.decisions.last().map(|last| Cursor::behind(&last.decision)).or(next.after);
+                    break;
+                }
+            }
+        }
+        next.learned = playbook.actions.iter().enumerate().map(|(idx, action)| next.posterior(idx, action)).collect();
+        Ok(next)
+    }
+
+    /// Adds one decision; those of other playbooks, of people and of actions that are no more say nothing here.
+    fn add(&mut self, logged: &LoggedDecision, playbook: &Playbook, actions: &HashMap<&str, usize>) {
+        let decision = &logged.decision;
+        if decision.playbook != playbook.settings.name || !logged.overrides.is_empty() {
+            return;
+        }
+        let Ok(candidates) = serde_json::from_str::<Vec<LoggedCandidate<'_>>>(&decision.candidates) else { return };
+        let mut probabilities = vec![0.0; playbook.actions.len() + 1];
+        for candidate in &candidates {
+            let chance = if decision.holdout && candidate.eligible { SOME_CHANCE } else { candidate.propensity };
+            match actions.get(&*candidate.action) {
+                Some(idx) => probabilities[idx + 1] = chance,
+                None if candidate.action == NO_ACTION => probabilities[0] = candidate.propensity,
+                None => {}
+            }
+        }
+        let chosen =
+            if decision.action == NO_ACTION { Some(0) } else { actions.get(decision.action.as_str()).map(|idx| idx + 1) };
+        let (Some(action), Some(effects)) = (chosen, self.effects(playbook)) else { return };
+        let has = |events: &[OutcomeEvent]| logged.outcomes.iter().any(|outcome| events.contains(&outcome.kind));
+        let success = match playbook.settings.goal {
+            Goal::Retain => !has(&[OutcomeEvent::Churned]),
+            Goal::Convert => has(&[OutcomeEvent::Accepted, OutcomeEvent::Converted]),
+            Goal::Engage => has(&[OutcomeEvent::Clicked, OutcomeEvent::Taken]),
+        };
+        let row = MaturedRow {
+            customer: group(&decision.customer_id),
+            segment: 0,
+            action,
+            probabilities: &probabilities,
+            reward: f64::from(u8::from(success)),
+        };
+        // What another program has written there and cannot be is not learned from.
+        if effects.add(&row).is_ok() && action > 0 {
+            let (n_taken, n_accepted) = &mut self.taken[action - 1];
+            *n_taken += 1;
+            *n_accepted += u64::from(has(&[OutcomeEvent::Accepted, OutcomeEvent::Converted]));
+        }
+    }
+
+    fn effects(&mut self, playbook: &Playbook) -> Option<&mut Effects> {
+        if self.effects.is_none() {
+            self.effects = Effects::new(playbook.actions.len() + 1, REWARD_SD).ok();
+        }
+        self.effects.as_mut()
+    }
+
+    /// The playbook's prior with what was seen; none where nothing was.
+    fn posterior(&self, action_idx: usize, action: &Action) -> Option<Learned> {
+        let estimate = self.effects.as_ref()?.estimate(action_idx + 1)?;
+        let prior = Prior::with_ess(action.prior.effect, action.prior.sd, action.prior.weight).ok()?;
+        let posterior = prior.posterior(Some(&estimate));
+        Some(Learned {
+            mean: posterior.mean.clamp(-1.0, 1.0),
+            sd: posterior.sd,
+            n: posterior.n as f64,
+            prior_share: posterior.prior_share,
+            blocked: posterior.is_sleeping_dog(),
+        })
+    }
+}
+
+/// A customer's group, the same in every run.
+///
+/// # Source
+/// The hash of Fowler, Noll and Vo (FNV-1a, 64 bits).
+fn group(customer_id: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    customer_id.bytes().fold(0xcbf2_9ce4_8422_2325, step) % N_GROUPS
+}
