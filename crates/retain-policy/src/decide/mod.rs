@@ -29,8 +29,10 @@ pub use holdout::is_held_out;
 pub use trace::{Asked, Candidate, Check, CheckResult, Decided, Effect, EffectSource, RuleOf, Valuation};
 pub use value::{Learned, Posteriors, PriorsOnly, Stock, Supply, TreatmentEffect};
 
-use crate::playbook::Playbook;
+use crate::playbook::{Action, Playbook};
 use crate::rule::Values;
+use filter::Filter;
+use value::Appraiser;
 
 /// What a decision depends on besides the playbook and the values of its rules.
 #[derive(Clone, Copy)]
@@ -68,29 +70,13 @@ pub fn decide<'a>(playbook: &'a Playbook, values: &'a Values<'a>, situation: &Si
 
 /// Filters and values every action, and draws nothing yet: all probabilities are 0, and what is chosen is to do nothing.
 pub fn appraise<'a>(playbook: &'a Playbook, values: &'a Values<'a>, situation: &Situation<'a>) -> Decided<'a> {
-    let filter = filter::Filter::new(playbook, values, situation);
-    let appraiser = value::Appraiser::new(playbook, values, situation, filter.past());
+    let filter = Filter::new(playbook, values, situation);
+    let appraiser = Appraiser::new(playbook, values, situation, filter.past());
     // Three rules, limits and the like: room for them without growing.
     let mut checks = Vec::with_capacity(8 * playbook.actions.len());
     let mut candidates = Vec::with_capacity(playbook.actions.len() + 1);
     for (idx, action) in playbook.actions.iter().enumerate() {
-        let from = checks.len();
-        filter.check(idx, action, &mut checks);
-        let mandatory = filter.is_mandatory(action);
-        let mut eligible = checks[from..].iter().all(|check| check.result == CheckResult::Passed);
-        let valuation = appraiser.value(idx, action, &mut checks);
-        eligible &= mandatory || checks[from..].iter().all(|check| check.result == CheckResult::Passed);
-        let step = filter.step(idx);
-        candidates.push(Candidate {
-            action: Some(idx),
-            eligible,
-            mandatory: mandatory && eligible,
-            step,
-            valuation,
-            rank: None,
-            probability: 0.0,
-            checks: from..checks.len(),
-        });
+        candidates.push(candidate(idx, action, &filter, &appraiser, &mut checks));
     }
     candidates.push(no_action(checks.len()));
     let mut decided = Decided {
@@ -106,6 +92,32 @@ pub fn appraise<'a>(playbook: &'a Playbook, values: &'a Values<'a>, situation: &
     };
     choose::rank(&mut decided);
     decided
+}
+
+/// Asks everything of one action; a mandatory one need not pass the guard, nor be worth anything.
+fn candidate<'a>(
+    idx: usize,
+    action: &'a Action,
+    filter: &Filter<'a, '_>,
+    appraiser: &Appraiser<'a, '_>,
+    checks: &mut Vec<Check<'a>>,
+) -> Candidate {
+    let from = checks.len();
+    let passed = |checks: &[Check<'_>]| checks.iter().all(|check| check.result == CheckResult::Passed);
+    filter.check(idx, action, checks);
+    let filtered = passed(&checks[from..]);
+    let valuation = appraiser.value(idx, action, checks);
+    let mandatory = filtered && filter.is_mandatory(action);
+    Candidate {
+        action: Some(idx),
+        eligible: mandatory || passed(&checks[from..]),
+        mandatory,
+        step: filter.step(idx),
+        valuation,
+        rank: None,
+        probability: 0.0,
+        checks: from..checks.len(),
+    }
 }
 
 fn no_action(at: usize) -> Candidate {

@@ -1,11 +1,13 @@
 //! A decision as it is kept: JSON that people, SQL and off-policy evaluation read. Names are stable; what is absent is left out.
 
+use std::fmt;
+
 use retain_core::{Decision, DecisionId, OutcomeEvent};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::choose::for_people;
 use super::trace::{Asked, Candidate, Check, CheckResult, Decided};
-use crate::rule::Rule;
+use crate::rule::{Known, Name, Rule};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -58,14 +60,50 @@ struct ValueRow {
     pcvl: Option<[f64; 4]>,
 }
 
-/// One check.
+/// One check. What passed is told without the rule itself, which the playbook of this SHA-256 has.
 #[derive(Serialize)]
 struct RuleRow<'a> {
     rule: &'a str,
-    source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
     result: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    seen: Vec<String>,
+    seen: Seen<'a>,
+}
+
+/// The values that a check read, written without a text for each on the way.
+struct Seen<'a> {
+    decided: &'a Decided<'a>,
+    check: &'a Check<'a>,
+}
+
+/// One value that a rule read.
+struct Reading<'a> {
+    name: &'a Name,
+    value: Known<'a>,
+}
+
+impl Serialize for Seen<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.check.what {
+            Asked::Rule { rule, .. } => serializer.collect_seq(self.decided.readings(rule)),
+            _ => serializer.collect_seq(self.decided.seen(self.check)),
+        }
+    }
+}
+
+impl Serialize for Reading<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Reading<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value {
+            Known::Number(number) => write!(f, "{} = {number}", self.name),
+            other => write!(f, "{} = {}", self.name, other.describe()),
+        }
+    }
 }
 
 impl Decided<'_> {
@@ -120,9 +158,9 @@ impl Decided<'_> {
         let checks = self.checks(candidate).iter().filter(|check| told(check));
         let rules = checks.map(|check| RuleRow {
             rule: check.what.name(),
-            source: check.what.source(self),
+            source: (check.result != CheckResult::Passed).then(|| check.what.source(self)),
             result: check.result.as_str(),
-            seen: self.seen(check),
+            seen: Seen { decided: self, check },
         });
         CandidateRow {
             action: self.id(candidate),
@@ -147,8 +185,8 @@ impl Decided<'_> {
             None => vec!["never".to_owned()],
         };
         match check.what {
-            Asked::Rule { rule, .. } => self.read_by(rule),
-            Asked::Limit { count, .. } => vec![format!("contacts = {count}")],
+            Asked::Rule { rule, .. } => self.readings(rule).map(|reading| reading.to_string()).collect(),
+            Asked::Limit { count, max, days, .. } => vec![format!("{count} of {max} contacts in {days} days")],
             Asked::Cooldown { since_days, .. } | Asked::Exclusion { since_days, .. } | Asked::Suppression { since_days, .. } => {
                 days_ago(since_days)
             }
@@ -157,9 +195,9 @@ impl Decided<'_> {
         }
     }
 
-    fn read_by(&self, rule: &Rule) -> Vec<String> {
+    fn readings<'s>(&'s self, rule: &'s Rule) -> impl Iterator<Item = Reading<'s>> {
         let names = self.playbook.names();
-        rule.reads().iter().map(|slot| format!("{} = {}", names.name(*slot), self.values.get(*slot).describe())).collect()
+        rule.reads().iter().map(|slot| Reading { name: names.name(*slot), value: self.values.get(*slot) })
     }
 }
 

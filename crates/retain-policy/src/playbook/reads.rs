@@ -52,10 +52,11 @@ impl Ids<'_> {
         }
     }
 
-    /// Health, tier and points are there, or are not.
+    /// Health, tier and points are there, or are not. A preset may read what another brings; its rules then never hold.
     fn check_assessed(&self, name: &Name, place: &Place, problems: &Problems) {
         if let Some((what, fix)) = self.assessment.as_ref().and_then(|assessment| assessment.unknown(name)) {
-            problems.error(place.clone(), format!("`{name}`: {what}"), fix);
+            let tell = if place.preset.is_some() { Problems::warn } else { Problems::error };
+            tell(problems, place.clone(), format!("`{name}`: {what}"), fix);
         }
     }
 }
