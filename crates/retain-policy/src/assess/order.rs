@@ -152,16 +152,12 @@ fn node_name(name: &Name) -> String {
 }
 
 fn too_late(node: &Node<'_>, read: &Name, nodes: &[Node<'_>], names: &Names) -> (String, String) {
-    match path(&node_name(read), &node.name, nodes, names) {
-        Some(way) => {
-            let what = format!("a circle: `{}` reads {}", node.name, way.join(", which reads "));
-            (what, "let one of them read only features, predictions, history and the clock".to_owned())
-        }
-        None => {
-            let what = format!("`{}` reads `{read}`, which is only answered after it", node.name);
-            (what, "the order is health, signals, signal_count, segments, points, tier, badges".to_owned())
-        }
+    if let Some(way) = path(&node_name(read), &node.name, nodes, names) {
+        let what = format!("a circle: `{}` reads {}", node.name, way.join(", which reads "));
+        return (what, "let one of them read only features, predictions, history and the clock".to_owned());
     }
+    let what = format!("`{}` reads `{read}`, which is only answered after it", node.name);
+    (what, "the order is health, signals, signal_count, segments, points, tier, badges".to_owned())
 }
 
 /// The names on a way of readings from one name to another, both included.

@@ -130,7 +130,7 @@ fn a_model_is_given_as_many_alerts_and_ties_are_shared() {
     let flat = compare(&[0.5; 6]);
     assert!((flat.model_precision.unwrap() - 1.0 / 3.0).abs() < 1e-12);
     let tied = compare(&[0.9, 0.5, 0.5, 0.5, 0.1, 0.1]);
-    assert!((tied.model_precision.unwrap() - (1.0 + 1.0 / 3.0) / 2.0).abs() < 1e-12);
+    assert!((tied.model_precision.unwrap() - 2.0 / 3.0).abs() < 1e-12);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn planted(n: usize, seed: u64) -> (Vec<Vec<Option<f64>>>, Vec<bool>) {
     (shares, churned)
 }
 
-fn groups<'a>(shares: &'a [Vec<Option<f64>>], weights: [f64; 3]) -> Vec<GroupColumn<'a>> {
+fn groups(shares: &[Vec<Option<f64>>], weights: [f64; 3]) -> Vec<GroupColumn<'_>> {
     let ids = ["real", "noise", "more_noise"];
     (0..3).map(|idx| GroupColumn { id: ids[idx], weight: weights[idx], shares: &shares[idx] }).collect()
 }
@@ -227,7 +227,9 @@ fn nothing_to_learn_changes_nothing_for_certain() {
 fn fitting_is_the_same_each_time_and_bears_gaps() {
     let (mut shares, churned) = planted(1000, 4);
     (0..1000).step_by(3).for_each(|row| shares[1][row] = None);
-    shares.iter_mut().for_each(|column| column[7] = None);
+    for column in &mut shares {
+        column[7] = None;
+    }
     let customer: Vec<u32> = (0..1000).map(|row| row / 2).collect();
     let fit =
         || fit_health(&groups(&shares, [30.0, 30.0, 40.0]), &bands(), &outcomes(&churned, &customer), &options(20.0)).unwrap();
