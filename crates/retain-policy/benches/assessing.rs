@@ -9,7 +9,7 @@ use retain_policy::assess::{Assessment, Source};
 use retain_policy::presets;
 use retain_policy::rule::{Known, Name, Names, Values};
 
-/// The presets that a SaaS business would use together.
+/// What a subscription business would use together.
 const PRESETS: [&str; 7] = ["saas-health-a", "early-warning", "segments", "loyalty-l2", "points-p2", "badges", "alerts"];
 
 fn assess(criterion: &mut Criterion) {
@@ -25,7 +25,7 @@ fn assess(criterion: &mut Criterion) {
                     ["payment_failed", "payment_delay_any", "cancelled", "pilot", "needs_support"].contains(&feature.as_str());
                 let is_text = ["segment", "product", "plan"].contains(&feature.as_str());
                 let known = match (is_flag, is_text) {
-                    (true, _) => Known::Boolean((customer + position) % 3 == 0),
+                    (true, _) => Known::Boolean((customer + position).is_multiple_of(3)),
                     (_, true) => Known::Text("starter"),
                     _ => Known::Number(((customer * 31 + position * 17) % 100) as f64),
                 };
