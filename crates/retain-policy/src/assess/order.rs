@@ -39,8 +39,9 @@ struct Node<'a> {
     place: Option<Place>,
 }
 
-/// Notes rules that read what comes later or what is not there.
+/// Notes rules that read what comes later or what is not there, and templates that are named and not there.
 pub(super) fn check(assessment: &Assessment, places: &Places, files: &[File<'_>], names: &Names) {
+    check_templates(assessment, places, files);
     let nodes = nodes(assessment, places);
     for node in &nodes {
         let Some(place) = node.place else { continue };
@@ -56,6 +57,20 @@ pub(super) fn check(assessment: &Assessment, places: &Places, files: &[File<'_>]
                 file.note(ProblemKind::Error, place.line, what, fix);
             }
         }
+    }
+}
+
+fn check_templates(assessment: &Assessment, places: &Places, files: &[File<'_>]) {
+    let known = || assessment.templates.iter().map(|template| template.id.as_str());
+    for (position, playbook) in assessment.band_playbooks.iter().enumerate() {
+        let unknown = playbook.template.as_deref().filter(|id| !known().any(|template| template == *id));
+        let (Some(id), Some(place)) = (unknown, places.of("band_playbook", position)) else { continue };
+        let fix = match nearest(id, known()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "add a `[[template]]` of that id".to_owned(),
+        };
+        let what = format!("band_playbook `{}` names the template `{id}`, and there is none", playbook.id);
+        files[place.file_idx].note(ProblemKind::Error, place.line, what, fix);
     }
 }
 
@@ -152,16 +167,12 @@ fn node_name(name: &Name) -> String {
 }
 
 fn too_late(node: &Node<'_>, read: &Name, nodes: &[Node<'_>], names: &Names) -> (String, String) {
-    match path(&node_name(read), &node.name, nodes, names) {
-        Some(way) => {
-            let what = format!("a circle: `{}` reads {}", node.name, way.join(", which reads "));
-            (what, "let one of them read only features, predictions, history and the clock".to_owned())
-        }
-        None => {
-            let what = format!("`{}` reads `{read}`, which is only answered after it", node.name);
-            (what, "the order is health, signals, signal_count, segments, points, tier, badges".to_owned())
-        }
+    if let Some(way) = path(&node_name(read), &node.name, nodes, names) {
+        let what = format!("a circle: `{}` reads {}", node.name, way.join(", which reads "));
+        return (what, "let one of them read only features, predictions, history and the clock".to_owned());
     }
+    let what = format!("`{}` reads `{read}`, which is only answered after it", node.name);
+    (what, "the order is health, signals, signal_count, segments, points, tier, badges".to_owned())
 }
 
 /// The names on a way of readings from one name to another, both included.

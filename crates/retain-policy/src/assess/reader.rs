@@ -147,7 +147,7 @@ impl<'f> Section<'f> {
     /// A text that is not blank.
     pub(crate) fn string(&self, key: &str) -> Option<String> {
         let value = self.value(key)?;
-        self.plain(value).map_or_else(|| self.bad(key, "a text that is not blank and not too long", value), Some)
+        plain(value).map_or_else(|| self.bad(key, "a text that is not blank and not too long", value), Some)
     }
 
     pub(crate) fn required_string(&self, key: &str, meaning: &str) -> Option<String> {
@@ -181,12 +181,12 @@ impl<'f> Section<'f> {
     /// Words in both languages; one text stands for both.
     pub(crate) fn text(&self, key: &str) -> Option<Text> {
         let value = self.value(key)?;
-        if let Some(plain) = self.plain(value) {
+        if let Some(plain) = plain(value) {
             return Some(Text { en: plain.clone(), es: plain });
         }
         let expected = "a text, or `{ en = \"…\", es = \"…\" }`";
         let DeValue::Table(table) = value else { return self.bad(key, expected, value) };
-        let language = |code: &str| table.get(code).and_then(|words| self.plain(words.get_ref()));
+        let language = |code: &str| table.get(code).and_then(|words| plain(words.get_ref()));
         match (language("en"), language("es"), table.len()) {
             (Some(en), Some(es), 2) => Some(Text { en, es }),
             _ => self.bad(key, expected, value),
@@ -208,7 +208,7 @@ impl<'f> Section<'f> {
         let expected = "`{ en = [\"…\"], es = [\"…\"] }`, both equally long";
         let DeValue::Table(table) = value else { return self.bad(key, expected, value) };
         let language = |code: &str| match table.get(code)?.get_ref() {
-            DeValue::Array(items) => items.iter().map(|item| self.plain(item.get_ref())).collect::<Option<Vec<_>>>(),
+            DeValue::Array(items) => items.iter().map(|item| plain(item.get_ref())).collect::<Option<Vec<_>>>(),
             _ => None,
         };
         match (language("en"), language("es"), table.len()) {
@@ -221,7 +221,7 @@ impl<'f> Section<'f> {
     pub(crate) fn strings(&self, key: &str) -> Vec<String> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let texts: Option<Vec<String>> = match value {
-            DeValue::Array(items) if items.len() <= MAX_ENTRIES => items.iter().map(|item| self.plain(item.get_ref())).collect(),
+            DeValue::Array(items) if items.len() <= MAX_ENTRIES => items.iter().map(|item| plain(item.get_ref())).collect(),
             _ => None,
         };
         texts.unwrap_or_else(|| {
@@ -253,7 +253,7 @@ impl<'f> Section<'f> {
     /// The value that one of some words stands for.
     pub(crate) fn word<T: Copy>(&self, key: &str, known: &[(&str, T)]) -> Option<T> {
         let value = self.value(key)?;
-        let found = self.plain(value).and_then(|word| known.iter().find(|(candidate, _)| *candidate == word).copied());
+        let found = plain(value).and_then(|word| known.iter().find(|(candidate, _)| *candidate == word).copied());
         let words = || known.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         found.map_or_else(|| self.bad(key, &format!("one of {}", words()), value), |(_, meaning)| Some(meaning))
     }
@@ -293,15 +293,16 @@ impl<'f> Section<'f> {
         None
     }
 
-    fn plain(&self, value: &DeValue<'_>) -> Option<String> {
-        match value {
-            DeValue::String(text) if !text.trim().is_empty() && text.len() <= MAX_TEXT_BYTES => Some(text.clone().into_owned()),
-            _ => None,
-        }
-    }
-
     fn value(&self, key: &str) -> Option<&'f DeValue<'f>> {
         self.table.get(key).map(Spanned::get_ref)
+    }
+}
+
+/// A text that is not blank and not too long.
+fn plain(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) if !text.trim().is_empty() && text.len() <= MAX_TEXT_BYTES => Some(text.clone().into_owned()),
+        _ => None,
     }
 }
 

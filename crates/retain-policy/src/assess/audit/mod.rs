@@ -13,7 +13,7 @@ pub use agreement::{CaughtTogether, Overlap, minimal_set, overlaps};
 pub use health::{BandAudit, BandCut, HealthAudit, OrderViolation, audit_health};
 pub use model::{AgainstModel, Better, against_model};
 pub use proportion::Proportion;
-pub use signals::{SignalAudit, SignalColumn, SignalsAudit, audit_signals};
+pub use signals::{SignalAudit, SignalColumn, SignalsAudit, audit_signals, signal_columns};
 
 pub(super) use health::{audit_bands, band_of, violations};
 pub(super) use proportion::Customers;

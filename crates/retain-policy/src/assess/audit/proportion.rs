@@ -90,14 +90,14 @@ mod tests {
     #[test]
     fn rows_of_one_customer_count_less() {
         let alone: Vec<u32> = (0..40).collect();
-        let answer = |row_idx: usize| Some(row_idx % 4 == 0);
+        let answer = |row_idx: usize| Some(row_idx.is_multiple_of(4));
         let apart = Customers::new(&alone, 0.95).share(answer);
         assert_eq!((apart.n_hits, apart.n_rows, apart.n_effective), (10, 40, 40.0));
         // Newcombe (1998) gives Wilson's interval of 10 in 40 as 0.1419 to 0.4019.
         assert!((apart.low - 0.1419).abs() < 1e-4 && (apart.high - 0.4019).abs() < 1e-4, "{apart:?}");
         // The same answer four times over from ten customers is worth ten answers, less the one for their mean.
         let fours: Vec<u32> = (0..40).map(|row_idx| row_idx / 4).collect();
-        let together = Customers::new(&fours, 0.95).share(|row_idx| Some(row_idx / 4 % 4 == 0));
+        let together = Customers::new(&fours, 0.95).share(|row_idx| Some((row_idx / 4).is_multiple_of(4)));
         assert_eq!((together.n_hits, together.n_rows), (12, 40));
         assert!((together.n_effective - 9.0).abs() < 1e-9, "{together:?}");
     }

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::agreement::{CaughtTogether, Overlap, minimal_set, overlaps};
 use super::{AuditError, Customers, Outcomes, Proportion, check_length};
+use crate::assess::{Assessed, Assessment};
+use crate::rule::Answer;
 
 /// The share of what all signals find together that the minimal set has to find.
 const KEPT_BY_MINIMAL_SET: f64 = 0.95;
@@ -55,6 +57,17 @@ pub struct SignalAudit {
     pub median_lead_days: Option<f64>,
     /// Customers that this median is of.
     pub n_leads: usize,
+}
+
+/// Per signal of an assessment, whether it fires for each of the customers: what [`audit_signals`] measures.
+pub fn signal_columns(assessment: &Assessment, assessed: &[Assessed]) -> Vec<Vec<Option<bool>>> {
+    let fires = |answer: Answer| match answer {
+        Answer::Yes => Some(true),
+        Answer::No => Some(false),
+        Answer::Unknown(_) | Answer::Fault(_) => None,
+    };
+    let column = |position: usize| assessed.iter().map(|one| one.signals.get(position).copied().and_then(fires)).collect();
+    (0..assessment.signals.len()).map(column).collect()
 }
 
 /// Measures signals. All columns have one value per row.

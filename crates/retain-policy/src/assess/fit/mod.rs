@@ -195,9 +195,10 @@ fn cross_fitted(
         let of_fold = |row_idx: &usize| customers.of_row(*row_idx) % n_folds == fold;
         let (judged, learned): (Vec<usize>, Vec<usize>) = (0..crossed.len()).partition(of_fold);
         // Without other rows there is nothing to learn, and the chosen weights stand.
-        let weights = match learned.is_empty() {
-            true => hand.to_vec(),
-            false => regression::fit(&table(groups, outcomes, &learned), hand, leash).weights,
+        let weights = if learned.is_empty() {
+            hand.to_vec()
+        } else {
+            regression::fit(&table(groups, outcomes, &learned), hand, leash).weights
         };
         for (row_idx, score) in judged.iter().zip(scores(groups, &weights, &judged)) {
             crossed[*row_idx] = score;

@@ -151,8 +151,8 @@ fn gradient(table: &Table, fit: &Fit) -> Vec<f64> {
             *slope -= error * fit.slope * (share - score) / known;
         }
     }
-    gradient.iter_mut().for_each(|slope| *slope /= table.left.len() as f64);
-    gradient
+    let n_rows = table.left.len() as f64;
+    gradient.into_iter().map(|slope| slope / n_rows).collect()
 }
 
 fn chance(margin: f64) -> f64 {

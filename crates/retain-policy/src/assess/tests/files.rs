@@ -77,6 +77,15 @@ fn what_is_not_there_is_told_and_only_warned_of_in_a_preset() {
 }
 
 #[test]
+fn a_template_that_is_named_is_there() {
+    let playbook = "[[band_playbook]]\nid = \"a\"\ngoal = \"g\"\nactions = [\"x\"]\ntemplate = \"urgnt\"\n";
+    let template = "[[template]]\nid = \"urgent\"\nbody = \"{name}\"\nslots = [\"name\"]\n";
+    check(&format!("{playbook}{template}"), 2, "names the template `urgnt`", "did you mean `urgent`?");
+    check("[[template]]\nid = \"a\"\nbody = \"x\"\nslots = [\"name\"]\n", 4, "no place `{name}`", "both texts");
+    assert_eq!(parse(template).0.templates.len(), 1);
+}
+
+#[test]
 fn the_playbook_goes_before_its_presets() {
     let preset = "[[signal]]\nid = \"a\"\nwhen = \"features.x < 1\"\n[[signal]]\nid = \"b\"\nwhen = \"features.y < 1\"\n";
     let own = "[[signal]]\nid = \"a\"\nwhen = \"features.x < 5\"\n";

@@ -2,8 +2,12 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use retain_eval::BootstrapOptions;
 
-use super::super::audit::{AuditError, BandCut, Outcomes, SignalColumn, against_model, audit_health, audit_signals, minimal_set};
+use super::super::audit::{
+    AuditError, BandCut, Outcomes, SignalColumn, against_model, audit_health, audit_signals, minimal_set, signal_columns,
+};
 use super::super::fit::{FitOptions, GroupColumn, fit_health};
+use super::super::{Assessment, Group, Source};
+use crate::rule::{Known, Names};
 
 const FEW: BootstrapOptions = BootstrapOptions { resamples: 200, confidence: 0.95, seed: 7 };
 
@@ -130,7 +134,7 @@ fn a_model_is_given_as_many_alerts_and_ties_are_shared() {
     let flat = compare(&[0.5; 6]);
     assert!((flat.model_precision.unwrap() - 1.0 / 3.0).abs() < 1e-12);
     let tied = compare(&[0.9, 0.5, 0.5, 0.5, 0.1, 0.1]);
-    assert!((tied.model_precision.unwrap() - (1.0 + 1.0 / 3.0) / 2.0).abs() < 1e-12);
+    assert!((tied.model_precision.unwrap() - 2.0 / 3.0).abs() < 1e-12);
 }
 
 #[test]
@@ -163,7 +167,7 @@ fn planted(n: usize, seed: u64) -> (Vec<Vec<Option<f64>>>, Vec<bool>) {
     (shares, churned)
 }
 
-fn groups<'a>(shares: &'a [Vec<Option<f64>>], weights: [f64; 3]) -> Vec<GroupColumn<'a>> {
+fn groups(shares: &[Vec<Option<f64>>], weights: [f64; 3]) -> Vec<GroupColumn<'_>> {
     let ids = ["real", "noise", "more_noise"];
     (0..3).map(|idx| GroupColumn { id: ids[idx], weight: weights[idx], shares: &shares[idx] }).collect()
 }
@@ -227,7 +231,9 @@ fn nothing_to_learn_changes_nothing_for_certain() {
 fn fitting_is_the_same_each_time_and_bears_gaps() {
     let (mut shares, churned) = planted(1000, 4);
     (0..1000).step_by(3).for_each(|row| shares[1][row] = None);
-    shares.iter_mut().for_each(|column| column[7] = None);
+    for column in &mut shares {
+        column[7] = None;
+    }
     let customer: Vec<u32> = (0..1000).map(|row| row / 2).collect();
     let fit =
         || fit_health(&groups(&shares, [30.0, 30.0, 40.0]), &bands(), &outcomes(&churned, &customer), &options(20.0)).unwrap();
@@ -237,4 +243,43 @@ fn fitting_is_the_same_each_time_and_bears_gaps() {
     assert_eq!(bits(&once), bits(&again));
     assert_eq!(once.migration.iter().flatten().sum::<usize>(), 999);
     assert!(once.weights[0].fitted > 45.0, "{:?}", once.weights);
+}
+
+#[test]
+fn a_preset_is_measured_and_fitted_from_rows() {
+    let texts = ["saas-health-a", "early-warning"].map(|name| (name, crate::presets::text(name).unwrap()));
+    let sources = texts.map(|(name, text)| Source { name, text, is_preset: true });
+    let mut names = Names::default();
+    let assessment = Assessment::parse(&sources, &mut names).unwrap().assessment;
+    let health = assessment.health.as_ref().unwrap();
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(5);
+    let (mut assessed, mut churned) = (Vec::new(), Vec::new());
+    for _ in 0..600 {
+        let logins = 6.0 * random.random::<f64>();
+        churned.push(random.random::<f64>() < if logins < 2.0 { 0.5 } else { 0.05 });
+        let given =
+            [("logins_per_week", Known::Number(logins)), ("tickets_30d", Known::Number((6.0 * random.random::<f64>()).floor()))];
+        assessed.push(assessment.assess(&mut super::with(&names, &given), None, 0));
+    }
+    let customer: Vec<u32> = (0..600).collect();
+    let all = outcomes(&churned, &customer);
+    let columns = signal_columns(&assessment, &assessed);
+    let ids = assessment.signals.iter().map(|signal| signal.id.as_str());
+    let signals: Vec<SignalColumn<'_>> = ids.zip(&columns).map(|(id, fired)| SignalColumn { id, fired }).collect();
+    let audit = audit_signals(&signals, &all, 0.95).unwrap();
+    let of = |id: &str| audit.signals.iter().find(|signal| signal.id == id).unwrap();
+    assert!(of("low_logins").lift.unwrap() > 2.0 && of("many_tickets").lift.unwrap() < 1.5);
+    assert_eq!((of("short_sessions").n_unknown, of("short_sessions").lift), (600, None));
+    assert_eq!(audit.minimal_set[0].id, "low_logins");
+    let scores: Vec<_> = assessed.into_iter().map(|one| one.health.unwrap()).collect();
+    let numbers: Vec<Option<f64>> = scores.iter().map(|score| score.score).collect();
+    assert!(audit_health(&numbers, &health.cuts(), &all, &FEW).unwrap().roc_auc.unwrap().value > 0.6);
+    let shares = health.group_shares(&scores);
+    let group = |(group, shares): (&Group, &Vec<Option<f64>>)| (group.id.clone(), group.weight, shares.clone());
+    let owned: Vec<_> = health.groups.iter().zip(&shares).map(group).collect();
+    let columns: Vec<GroupColumn<'_>> =
+        owned.iter().map(|(id, weight, shares)| GroupColumn { id, weight: *weight, shares }).collect();
+    let fit = fit_health(&columns, &health.cuts(), &all, &options(10.0)).unwrap();
+    assert_eq!(fit.weights[0].id, "usage_intensity");
+    assert!(fit.weights[0].fitted > fit.weights[0].hand + 5.0, "{:?}", fit.weights);
 }

@@ -7,10 +7,13 @@ use crate::assess::{Health, Scale};
 /// A value one step below, at and above each limit, with the points it gives.
 type Row = (&'static str, &'static str, &'static [(Given, f64)]);
 
+/// As [`Row`], made by a function.
+type OwnedRow = (&'static str, &'static str, Vec<(Given, f64)>);
+
 const N: fn(f64) -> Given = Number;
 
 /// Items of score B with the feature each reads.
-fn rows_b() -> Vec<(&'static str, &'static str, Vec<(Given, f64)>)> {
+fn rows_b() -> Vec<OwnedRow> {
     let numbers = |rows: &[(f64, f64)]| rows.iter().map(|&(number, points)| (N(number), points)).collect::<Vec<_>>();
     let words = |rows: &[(&'static str, f64)]| rows.iter().map(|&(word, points)| (Word(word), points)).collect::<Vec<_>>();
     let at_least = |limits: [(f64, f64); 3], step: f64| {
@@ -138,14 +141,18 @@ fn check_points(preset: &str, item: &str, given: &[(&str, Given)], expected: f64
 #[test]
 fn score_b_gives_the_points_of_its_table() {
     for (item, feature, rows) in rows_b() {
-        rows.into_iter().for_each(|(given, points)| check_points("email-platform-health-b", item, &[(feature, given)], points));
+        for (given, points) in rows {
+            check_points("email-platform-health-b", item, &[(feature, given)], points);
+        }
     }
 }
 
 #[test]
 fn score_a_meets_its_anchors() {
     for (item, feature, rows) in ROWS_A {
-        rows.iter().for_each(|&(given, points)| check_points("saas-health-a", item, &[(feature, given)], points));
+        for &(given, points) in rows {
+            check_points("saas-health-a", item, &[(feature, given)], points);
+        }
     }
     let paid = |failed: Given, late: Given, days: Option<f64>, expected: f64| {
         let mut given = vec![("payment_failed", failed), ("payment_delay_any", late)];
