@@ -1,6 +1,6 @@
 //! Metrics, their confidence intervals and the quality gate, as pure functions: no file, no clock, no randomness but a seed.
 //!
-//! [`Labelled`] holds checked predictions beside what happened: whether, how much, or when ([`OutcomeKind`]).
+//! [`Labelled`] holds checked predictions beside what happened: whether, how much, when, or what a treatment changed ([`OutcomeKind`]).
 //! [`Metric::measure`] reads one number off it,
 //! [`evaluate`] adds bootstrap intervals, [`compare`] sets two models side by side on the same resamples,
 //! [`calibration_table`] and [`threshold_table`] say what the probabilities are worth to somebody who acts on them.
@@ -29,6 +29,7 @@ mod ranking;
 mod recalibration;
 mod survival;
 mod tables;
+mod uplift;
 mod values;
 
 pub use bootstrap::{BootstrapOptions, Difference, Evaluation, Interval, Measured, compare, evaluate, evaluate_base_rate};

@@ -189,6 +189,8 @@ fn table_of(schema: &FeatureSchema, columns: Vec<Vec<f64>>) -> Dataset {
         group: Vec::new(),
         duration: None,
         past: None,
+        treatment: None,
+        propensity: None,
         observed: None,
     }
 }
