@@ -13,6 +13,7 @@
 
 mod binary;
 mod bootstrap;
+mod clustered;
 mod d_calibration;
 mod gate;
 mod gate_error;
@@ -33,6 +34,7 @@ mod uplift;
 mod values;
 
 pub use bootstrap::{BootstrapOptions, Difference, Evaluation, Interval, Measured, compare, evaluate, evaluate_base_rate};
+pub use clustered::clustered_mean;
 pub use gate::{Champion, GateInput, PastColumn, ServingNumbers, SliceColumn, run as gate};
 pub use gate_error::GateError;
 pub use gate_file::{

@@ -223,5 +223,7 @@ fn margins(model: &Model) -> Vec<&MarginModel> {
         Model::Event(head) => vec![&head.margin],
         Model::Hazard(hazard) => hazard.causes.iter().map(|cause| &cause.hazard.margin).collect(),
         Model::Amount(amount) => vec![&amount.value.margin],
+        // The libraries' models are none.
+        Model::Uplift(_) => Vec::new(),
     }
 }

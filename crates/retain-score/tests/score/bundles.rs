@@ -30,6 +30,7 @@ pub fn bundle(name: &str, seed: u64) -> Bundle {
                 (feature.name.clone(), value)
             });
             CheckRow {
+                effects: Vec::new(),
                 features: features.collect(),
                 observed: None,
                 margin: prediction.margin,
