@@ -121,12 +121,13 @@ impl AnswerColumns {
         let mut texts = vec![Vec::with_capacity(rows.len()); self.texts().len()];
         for row in rows {
             let effects = if batch.row_ok[row] { scorer.effects(batch.rows.row(row)) } else { None }.unwrap_or_default();
-            let best = Prediction::of_effects(&effects);
+            let best_of = scorer.predictor().best_of(&effects);
+            let best = best_of.map(|(_, prediction)| prediction);
             let limits = best.and_then(|best| best.limits);
             let fixed = [best.map(|best| best.margin), limits.map(|(low, _)| low), limits.map(|(_, high)| high)];
             let all = (0..self.told_apart().len()).map(|arm| effects.get(arm).map(|effect| effect.effect));
             numbers.iter_mut().zip(fixed.into_iter().chain(all)).for_each(|(column, number)| column.push(number));
-            let name = best.and_then(|best| effects.iter().find(|one| one.effect == best.margin)).map_or("", |one| one.treatment);
+            let name = best_of.map_or("", |(arm, _)| effects[arm].treatment);
             let treatment = (!self.told_apart().is_empty()).then(|| Cow::Owned(name.to_owned()));
             let band = self.details.iter().map(|_| Cow::Borrowed(best.map_or("", |best| scorer.band(&best).as_str())));
             texts.iter_mut().zip(treatment.into_iter().chain(band)).for_each(|(column, text)| column.push(text));

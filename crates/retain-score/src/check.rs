@@ -83,8 +83,8 @@ impl Individual {
         }
         check_effect(&place, "center", self.center, -MAX_EFFECT)?;
         check_effect(&place, "slope_half_width", self.slope_half_width, 0.0)?;
-        if !(0.0..=1.0).contains(&self.slope) {
-            return Err(ModelError::Mismatch { place: place(), what: "the slope should lie within 0 and 1" });
+        if !(0.0..=MAX_SLOPE).contains(&self.slope) {
+            return Err(ModelError::Mismatch { place: place(), what: "the slope should lie within 0 and 100" });
         }
         self.parts.iter().try_for_each(|part| match part {
             EffectPart::Effect(margin) => {
@@ -102,6 +102,9 @@ impl Individual {
         })
     }
 }
+
+/// Scores are in the unit of the effect: a larger slope would make noise of it.
+const MAX_SLOPE: f64 = 100.0;
 
 /// Effects up to here can be multiplied without leaving the numbers.
 const MAX_EFFECT: f64 = 1e100;

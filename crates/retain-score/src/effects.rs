@@ -30,6 +30,8 @@ pub struct Effect<'a> {
 pub(crate) struct CompiledUplift {
     pub(crate) arms: Vec<CompiledArm>,
     limit: f64,
+    /// The treatment that stands for the model whoever the customer is; none: the one that does most.
+    for_all: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,7 +59,7 @@ enum CompiledPart {
 impl CompiledUplift {
     pub(crate) fn new(model: &UpliftModel, schema: &FeatureSchema) -> Result<Self, ModelError> {
         let arms = model.arms.iter().map(|arm| CompiledArm::new(arm, schema)).collect::<Result<_, _>>()?;
-        Ok(Self { arms, limit: model.limit })
+        Ok(Self { arms, limit: model.limit, for_all: (!model.chooses).then(|| model.largest_average()) })
     }
 
     pub(crate) fn engines(&self) -> impl Iterator<Item = &Engine> {
@@ -73,8 +75,12 @@ impl CompiledUplift {
         self.arms.iter().map(|arm| arm.effect(row, self.limit))
     }
 
-    /// The position and the effect of the treatment that does most; of equals the first.
+    /// The position and the effect of the treatment that stands for the model: the one that does most, of equals the first; the one of the
+    /// largest average where nothing is chosen for each.
     pub(crate) fn best<'a>(&'a self, row: &[f64]) -> (usize, Effect<'a>) {
+        if let Some(arm) = self.for_all {
+            return (arm, self.arms[arm].effect(row, self.limit));
+        }
         let mut best: Option<(usize, Effect<'a>)> = None;
         for (position, effect) in self.effects(row).enumerate() {
             if best.is_none_or(|(_, before)| effect.effect > before.effect) {
@@ -84,7 +90,13 @@ impl CompiledUplift {
         best.expect("a checked model has an arm")
     }
 
-    /// Explains the effect of the treatment that does most, in the unit of the effect and before it is held within its limit.
+    /// The same among effects that were computed already, all of them.
+    pub(crate) fn best_of(&self, effects: &[Effect<'_>]) -> Option<usize> {
+        let most = || (0..effects.len()).rev().max_by(|&a, &b| effects[a].effect.total_cmp(&effects[b].effect));
+        self.for_all.filter(|&arm| arm < effects.len()).or_else(most)
+    }
+
+    /// Explains the effect of the treatment that stands for the model, in the unit of the effect and before it is held within its limit.
     pub(crate) fn explain(&self, row: &[f64]) -> Explanation {
         let (best, _) = self.best(row);
         self.arms[best].explain(row)

@@ -9,7 +9,7 @@
 //! amount     = head, value, has_decline u8, head if so
 //! value      = margin, occurrence_weight f64, has_spread u8, margin if so, calibrator, has_interval u8, interval if so
 //! interval   = n_bins u32, border f64 × (n_bins − 1), low f64 × n_bins, high f64 × n_bins
-//! uplift     = limit f64, n_arms u32, arm…
+//! uplift     = limit f64, chooses u8, n_arms u32, arm…
 //! arm        = n_bytes u32, name in UTF-8, average f64, half_width f64, is_individual u8, individual if so
 //! individual = center f64, slope f64, slope_half_width f64, n_parts u32, part…
 //! part       = 0 u8, margin | 1 u8, weight f64, margin of treated, margin of controls
@@ -234,6 +234,7 @@ fn put_name(out: &mut Vec<u8>, name: &str) {
 
 fn put_uplift(out: &mut Vec<u8>, uplift: &UpliftModel) {
     put_f64(out, uplift.limit);
+    out.push(u8::from(uplift.chooses));
     put_count(out, uplift.arms.len());
     for arm in &uplift.arms {
         put_name(out, &arm.name);
@@ -449,8 +450,9 @@ impl<'a> Reader<'a> {
 
     fn uplift(&mut self) -> Result<UpliftModel, FormatError> {
         let limit = self.f64("the limit of effects")?;
+        let chooses = self.flag("chooses")?;
         let n_arms = self.count("treatments", 21, limits::MAX_ARMS)?;
-        Ok(UpliftModel { limit, arms: (0..n_arms).map(|_| self.arm()).collect::<Result<_, _>>()? })
+        Ok(UpliftModel { limit, chooses, arms: (0..n_arms).map(|_| self.arm()).collect::<Result<_, _>>()? })
     }
 
     fn arm(&mut self) -> Result<Arm, FormatError> {

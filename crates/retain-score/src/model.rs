@@ -100,6 +100,9 @@ pub struct Interval {
 pub struct UpliftModel {
     /// The treatments, at least one.
     pub arms: Vec<Arm>,
+    /// Whether who gets what is chosen for each customer; otherwise the treatment of the largest average stands for the model: choosing did
+    /// not bring more than giving it to all.
+    pub chooses: bool,
     /// No effect is larger, whatever its sign: 1 of chances, the largest amount there was of amounts. Above 0.
     pub limit: f64,
 }
@@ -124,7 +127,7 @@ pub struct Individual {
     pub parts: Vec<EffectPart>,
     /// The mean score in training.
     pub center: f64,
-    /// How much of a difference in scores is a difference in effects, from 0 to 1.
+    /// What a difference in scores is as a difference in effects, from 0 to 100.
     pub slope: f64,
     /// Half the width of the slope's 95 % interval, from 0.
     pub slope_half_width: f64,
@@ -343,6 +346,12 @@ impl Model {
 }
 
 impl UpliftModel {
+    /// The position of the treatment whose effect on average is the largest, of equals the first.
+    pub fn largest_average(&self) -> usize {
+        let averages = self.arms.iter().map(|arm| arm.average).enumerate();
+        averages.rev().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(position, _)| position)
+    }
+
     /// The position of the treatment that stands for the model where there is room for one only: the first whose effect differs from customer to
     /// customer, else the first.
     pub fn leading(&self) -> usize {

@@ -22,7 +22,7 @@ pub struct Predictor {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prediction {
     /// What contributions add up to: log-odds before calibration; of an amount, the log of the expected amount before calibration; of
-    /// uplift, the effect of the treatment that does most.
+    /// uplift, the effect of the treatment that [`Predictor::best_of`] takes.
     pub margin: f64,
     /// Calibrated probability, within `[0, 1]`: that it happens within the horizon (churn, survival), that the amount is above 0, or that
     /// the effect is, by the normal distribution that its limits are of (uplift).
@@ -225,6 +225,16 @@ impl Predictor {
         }
     }
 
+    /// Which of the effects that [`Predictor::effects`] told stands for the model, and the prediction that it is; none for other models.
+    ///
+    /// It is the treatment that does most for the customer; where choosing for each customer did not bring more than giving all the same, it
+    /// is the treatment of the largest average.
+    pub fn best_of(&self, effects: &[Effect<'_>]) -> Option<(usize, Prediction)> {
+        let Form::Uplift(uplift) = &self.form else { return None };
+        let best = uplift.best_of(effects)?;
+        Some((best, Prediction::of_effect(&effects[best])))
+    }
+
     /// Names of the treatments, in the order of [`Predictor::effects`]; empty for other models.
     pub fn treatments(&self) -> Vec<&str> {
         match &self.form {
@@ -255,12 +265,6 @@ impl Predictor {
 impl Prediction {
     fn of_event(margin: f64, probability: f64) -> Self {
         Self { margin, probability, expected_value: None, limits: None, decline: None }
-    }
-
-    /// The prediction of a model of effects, from all of them: that of the treatment that does most, of equals the first; none of no effects.
-    pub fn of_effects(effects: &[Effect<'_>]) -> Option<Self> {
-        let best = effects.iter().rev().max_by(|a, b| a.effect.total_cmp(&b.effect))?;
-        Some(Self::of_effect(best))
     }
 
     fn of_effect(effect: &Effect<'_>) -> Self {

@@ -108,6 +108,7 @@ fn models(schema: &FeatureSchema) -> Vec<Model> {
                 }),
             }],
             limit: 1.0,
+            chooses: true,
         }),
     ]
 }

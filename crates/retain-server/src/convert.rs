@@ -300,7 +300,7 @@ pub(crate) fn predict(asked: &Asked<'_>, row: &mut EncodedRow, wanted: Wanted) -
     let is_uplift = model.scorer.manifest().kind == TaskKind::Uplift;
     let effects = if is_uplift { model.scorer.effects(&row.values).unwrap_or_default() } else { Vec::new() };
     // Their best is the prediction: no margin is added up twice.
-    let of_effects = Prediction::of_effects(&effects);
+    let of_effects = model.scorer.predictor().best_of(&effects).map(|(_, prediction)| prediction);
     let prediction = of_effects.unwrap_or_else(|| model.scorer.predict_after(&row.values, elapsed_days));
     if is_counted {
         model.observed.row(&row.values, &prediction);

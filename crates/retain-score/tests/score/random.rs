@@ -79,7 +79,7 @@ pub fn uplift(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Ra
     let parts = vec![EffectPart::Effect(margin()), chances];
     let individual = Individual { parts, center: 0.3, slope: 0.4, slope_half_width: 0.2 };
     let arm = |name: &str, individual| Arm { name: name.to_owned(), average: 0.05, half_width: 0.02, individual };
-    UpliftModel { arms: vec![arm("mail", Some(individual)), arm("call", None)], limit: 1.0 }
+    UpliftModel { arms: vec![arm("mail", Some(individual)), arm("call", None)], limit: 1.0, chooses: true }
 }
 
 pub fn head(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Random) -> Head {

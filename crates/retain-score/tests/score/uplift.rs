@@ -1,6 +1,4 @@
-use retain_score::{
-    EffectPart, FormatError, MODEL_FORMAT_VERSION, Model, ModelError, Prediction, Predictor, UpliftModel, limits, sigmoid,
-};
+use retain_score::{EffectPart, FormatError, MODEL_FORMAT_VERSION, Model, ModelError, Predictor, UpliftModel, limits, sigmoid};
 
 use crate::random::{random, row, schema, uplift};
 
@@ -30,10 +28,28 @@ fn an_effect_is_the_average_and_what_sets_the_customer_apart() {
             assert_eq!((call.treatment, call.effect, call.conclusive), ("call", 0.05, false));
             let (best, prediction) = (if mail.effect >= 0.05 { mail } else { call }, predictor.predict(&row));
             assert_eq!((prediction.margin, prediction.limits), (best.effect, Some((best.low, best.high))));
-            assert_eq!(Prediction::of_effects(&effects), Some(prediction));
+            assert_eq!(predictor.best_of(&effects).unwrap().1, prediction);
             assert!((prediction.probability > 0.5) == (best.effect > 0.0) && prediction.expected_value.is_none());
             let explained = predictor.explain(&row).margin;
             assert!((explained.clamp(-1.0, 1.0) - best.effect).abs() < 1e-9, "{explained} {best:?}");
+        }
+    }
+}
+
+#[test]
+fn where_nothing_is_chosen_the_largest_average_stands_for_all() {
+    let mut rng = random(9);
+    let schema = schema(5, &mut rng);
+    let mut model = uplift(&schema, 4, 3, &mut rng);
+    model.chooses = false;
+    for (average, best) in [(0.04, "call"), (0.06, "mail"), (0.05, "mail")] {
+        model.arms[0].average = average;
+        let predictor = Predictor::new(&Model::Uplift(model.clone()), &schema).unwrap();
+        for _ in 0..20 {
+            let row = row(&schema, &mut rng);
+            let effects = predictor.effects(&row).unwrap();
+            let (position, prediction) = predictor.best_of(&effects).unwrap();
+            assert_eq!((effects[position].treatment, prediction), (best, predictor.predict(&row)));
         }
     }
 }
@@ -48,10 +64,10 @@ fn bytes_come_back_as_they_were_and_in_a_version_of_their_own() {
     for length in 0..bytes.len() {
         assert!(Model::decode(&bytes[..length]).is_err(), "{length} bytes of {}", bytes.len());
     }
-    // Behind the magic, two counts, the form and the limit stands the number of treatments.
+    // Behind the magic, two counts, the form, the limit and a flag stands the number of treatments.
     for n_arms in [21_u32, u32::MAX] {
         let mut hostile = bytes.clone();
-        hostile[25..29].copy_from_slice(&n_arms.to_le_bytes());
+        hostile[26..30].copy_from_slice(&n_arms.to_le_bytes());
         assert!(matches!(Model::decode(&hostile), Err(FormatError::TooMany { what: "treatments", .. })));
     }
 }
@@ -88,7 +104,7 @@ fn effects_that_do_not_hold_together_are_refused() {
         move |model: &mut UpliftModel| change(model.arms[0].individual.as_mut().unwrap())
     };
     refused(individual(|one| one.parts.clear()), "at least one part");
-    refused(individual(|one| one.slope = 1.5), "slope");
+    refused(individual(|one| one.slope = 101.0), "slope");
     refused(individual(|one| one.slope = f64::NAN), "slope");
     refused(individual(|one| one.center = f64::NEG_INFINITY), "`center`");
     refused(individual(|one| one.slope_half_width = f64::NAN), "`slope_half_width`");

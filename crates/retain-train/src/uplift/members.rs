@@ -104,7 +104,7 @@ pub(super) fn members(task: &Task, dataset: &Dataset) -> Vec<Member> {
         members.push(Member::new("X", Method::X(trees(Loss::Squared))));
         members.push(Member::new("DR", Method::Dr(trees(Loss::Squared))));
     }
-    let blended: Vec<usize> = (0..members.len()).filter(|&position| members[position].is_of_outcomes()).collect();
+    let blended: Vec<usize> = (0..members.len()).filter(|&position| members[position].is_blended()).collect();
     if blended.len() > 1 {
         members.push(Member::new("blend", Method::Blend(blended)));
     }
@@ -122,11 +122,12 @@ impl Member {
         Self { name, configuration, method }
     }
 
-    /// Whether it is a difference of outcomes that were fitted well: those are averaged.
-    fn is_of_outcomes(&self) -> bool {
+    /// Whether it is averaged: segments, and differences of outcomes that were fitted closely. They err differently, and scores of X and DR
+    /// repeat the linear ones, or follow noise.
+    fn is_blended(&self) -> bool {
         match &self.method {
             Method::T(base) => base.configuration.get("squares") != Some(0.0),
-            Method::S(_) => true,
+            Method::S(_) | Method::Segments => true,
             _ => false,
         }
     }

@@ -93,12 +93,13 @@ pub(crate) fn train_uplift(
     for arm in 1..=experiment.treatments.len() as u32 {
         treatments.push(Treatment::learn(&experiment, arm, &members, run)?);
     }
-    let model = UpliftModel { arms: treatments.iter().map(|treatment| treatment.arm.clone()).collect(), limit: limit(dataset) };
-    let leading = model.leading();
     let uplift = uplift_report(&experiment, &treatments, run)?;
+    let arms = treatments.iter().map(|treatment| treatment.arm.clone()).collect();
+    let model = UpliftModel { arms, chooses: uplift.chooses, limit: limit(dataset) };
+    let leading = model.leading();
     let model = Model::Uplift(model);
     model.check(&dataset.schema)?;
-    let (leaderboard, judged) = (leaderboard(&experiment, &treatments, run)?, best_effects(&experiment, &treatments));
+    let (leaderboard, judged) = (leaderboard(&experiment, &treatments, run)?, best_effects(&experiment, &treatments, &model));
     let test = test
         .map(|test| arm_measurement("the table given as --test", &model, test, leading, &bootstrap(run.options)))
         .transpose()?;
@@ -229,10 +230,17 @@ fn told<'a>(experiment: &Experiment<'_>, treatments: &'a [Treatment]) -> Vec<Box
     treatments.iter().map(of).collect()
 }
 
-/// The effect of the treatment that does most, of every judged row.
-fn best_effects(experiment: &Experiment<'_>, treatments: &[Treatment]) -> Vec<f64> {
+/// The effect of the treatment that stands for the model, of every judged row.
+fn best_effects(experiment: &Experiment<'_>, treatments: &[Treatment], model: &Model) -> Vec<f64> {
     let told = told(experiment, treatments);
-    let best = |row: usize| told.iter().map(|effect| effect(row)).fold(f64::NEG_INFINITY, f64::max);
+    let for_all = match model {
+        Model::Uplift(uplift) if !uplift.chooses => Some(uplift.largest_average()),
+        _ => None,
+    };
+    let best = |row: usize| match for_all {
+        Some(arm) => told[arm](row),
+        None => told.iter().map(|effect| effect(row)).fold(f64::NEG_INFINITY, f64::max),
+    };
     experiment.plan.judged_rows().into_iter().map(best).collect()
 }
 
@@ -241,7 +249,10 @@ fn uplift_report(experiment: &Experiment<'_>, treatments: &[Treatment], run: &Ru
     let reports = treatments.iter().map(|treatment| treatment.report(experiment, &measured_on, run)).collect::<Result<_, _>>()?;
     let control = experiment.dataset.schema.treatment.as_ref().map_or_else(String::new, |spec| spec.control.clone());
     let policies = policy_values(experiment, &told(experiment, treatments), run)?;
-    Ok(UpliftReport { control, treatments: reports, policies })
+    // Of one treatment there is nothing to choose.
+    let chooses =
+        treatments.len() == 1 || policies.iter().skip(1).take(treatments.len()).all(|all| all.gain_of_choosing.low > 0.0);
+    Ok(UpliftReport { control, treatments: reports, chooses, policies })
 }
 
 impl Treatment {

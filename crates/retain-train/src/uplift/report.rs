@@ -36,6 +36,8 @@ pub struct UpliftReport {
     pub control: String,
     /// Every treatment, in the order of the model.
     pub treatments: Vec<TreatmentReport>,
+    /// Whether the model chooses a treatment for each customer: it does where that surely brought more than giving all the same, whichever.
+    pub chooses: bool,
     /// What following the effects would have brought, beside treating all alike.
     pub policies: Vec<PolicyValue>,
 }
@@ -63,7 +65,7 @@ pub struct TreatmentReport {
     pub average: Interval,
     /// The average effect that the model says: drawn to 0 where it could be nothing and customers are not told apart.
     pub shipped_average: Interval,
-    /// How much of a difference in scores was a difference in effects; held within 0 and 1 in the model.
+    /// What a difference in scores was as a difference in effects; the model has less of it, as far as it could be chance.
     pub slope: Interval,
     /// The AUC with which features tell who was treated; near 0.5 where that was left to chance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,6 +117,12 @@ impl UpliftReport {
             card,
             "Mean outcome per customer, had all been treated so. The gain is that of choosing for each over the policy of the row.\n"
         );
+        let taken = if self.chooses {
+            "takes the treatment that does most for each customer"
+        } else {
+            "takes the treatment of the largest average for all: choosing for each did not surely bring more"
+        };
+        put!(card, "The model {taken}.\n");
         put!(card, "| policy | treated | inverse probability | doubly robust | gain of choosing |\n|---|---|---|---|---|");
         for one in &self.policies {
             put!(
@@ -146,7 +154,7 @@ pub(crate) fn formulas(card: &mut String) {
         - Average effect: the mean of `f₁(x) − f₀(x) + w · (y − f(x))`, with regressions `f` fitted to other rows, `w` one over the chance of \
         the arm of the row, negative for controls.\n\
         - An effect is `average + slope · (score − mean score)`; the slope is that of the line through those numbers by score, on rows that no \
-        fit had seen, held within 0 and 1. Its interval joins those of average and slope, and takes the order of customers for given.\n\
+        fit had seen, drawn to 0 as far as it could be chance. Its interval joins those of average and slope, and takes the order of customers for given.\n\
         - Ranks of customers are taken within the fit that scored them, for the fits of different folds have different scales."
     );
     put!(

@@ -119,6 +119,10 @@ impl Tried {
         Self { member, rank, quantiles }
     }
 
+    pub(super) fn is_blend(&self) -> bool {
+        matches!(self.member.method, Method::Blend(_))
+    }
+
     /// The score at a rank.
     pub(super) fn score(&self, rank: f64) -> f64 {
         quantile_of(&self.quantiles, rank)
@@ -156,7 +160,7 @@ impl Scorer {
     fn new(parts: Vec<EffectPart>, experiment: &Experiment<'_>) -> Result<Self, TrainError> {
         let individual = Individual { parts, center: 0.0, slope: 1.0, slope_half_width: 0.0 };
         let arm = Arm { name: "score".to_owned(), average: 0.0, half_width: 0.0, individual: Some(individual) };
-        let model = Model::Uplift(UpliftModel { arms: vec![arm], limit: 1e100 });
+        let model = Model::Uplift(UpliftModel { arms: vec![arm], limit: 1e100, chooses: true });
         Ok(Self { predictor: Predictor::new(&model, &experiment.dataset.schema)? })
     }
 
