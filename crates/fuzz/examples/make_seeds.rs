@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use retain_core::{ColumnKind, FeatureSchema, FeatureSpec, ModelName, TaskKind};
 use retain_score::{
-    AmountModel, BUNDLE_FORMAT_VERSION, Bands, Bundle, Calibrator, Cause, CheckRow, CheckRows, CheckValue, HazardModel, Head,
-    Interval, MANIFEST, Manifest, MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree, ValueHead,
+    AmountModel, Arm, BUNDLE_FORMAT_VERSION, Bands, Bundle, Calibrator, Cause, CheckRow, CheckRows, CheckValue, EffectPart,
+    HazardModel, Head, Individual, Interval, MANIFEST, Manifest, MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree,
+    UpliftModel, ValueHead,
 };
 use serde_json::{Value, json};
 
@@ -93,6 +94,10 @@ fn models(category: u32) -> Vec<Model> {
         ValueHead { spread: None, calibrator: Calibrator::Logarithm, interval: None, occurrence_weight: 0.0, ..value.clone() };
     let cause =
         |name: &str| Cause { name: name.to_owned(), hazard: head(Calibrator::Beta { rise: 0.7, fall: 1.2, intercept: 0.3 }) };
+    let chances = EffectPart::Chances { weight: 0.5, treated: margin(category), control: margin(category) };
+    let parts = vec![EffectPart::Effect(margin(category)), chances];
+    let individual = Individual { parts, center: 0.1, slope: 0.5, slope_half_width: 0.2 };
+    let arm = |name: &str, individual| Arm { name: name.to_owned(), average: 0.05, half_width: 0.02, individual };
     vec![
         Model::Event(head(isotonic)),
         Model::Hazard(HazardModel {
@@ -102,6 +107,7 @@ fn models(category: u32) -> Vec<Model> {
         }),
         Model::Amount(AmountModel { occurrence: head(Calibrator::Identity), value, decline: Some(head(Calibrator::Identity)) }),
         Model::Amount(AmountModel { occurrence: head(Calibrator::Identity), value: plain, decline: None }),
+        Model::Uplift(UpliftModel { arms: vec![arm("mail", Some(individual)), arm("call", None)], limit: 1.0, chooses: true }),
     ]
 }
 
@@ -127,7 +133,14 @@ fn bundle(model: Model) -> Vec<u8> {
         ("since", CheckValue::Text("2026-01-31".into())),
     ];
     let features: BTreeMap<String, CheckValue> = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let row = |features| CheckRow { features, observed: Some(20_500.0), margin: 0.0, probability: 0.5, expected_value: None };
+    let row = |features| CheckRow {
+        features,
+        observed: Some(20_500.0),
+        margin: 0.0,
+        probability: 0.5,
+        expected_value: None,
+        effects: Vec::new(),
+    };
     let manifest = Manifest {
         format_version: BUNDLE_FORMAT_VERSION,
         name: ModelName::new("telco").expect("a name"),
@@ -136,6 +149,7 @@ fn bundle(model: Model) -> Vec<u8> {
             Model::Event(_) => TaskKind::Churn,
             Model::Hazard(_) => TaskKind::Survival,
             Model::Amount(_) => TaskKind::Engagement,
+            Model::Uplift(_) => TaskKind::Uplift,
         },
         definition: "left within the month".into(),
         horizon_days: 30,

@@ -3,8 +3,8 @@
 
 use retain_core::{FeatureSchema, FeatureSpec};
 use retain_score::{
-    AmountModel, Calibrator, Cause, HazardModel, Head, Interval, MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree,
-    ValueHead, with_period,
+    AmountModel, Arm, Calibrator, Cause, EffectPart, HazardModel, Head, Individual, Interval, MarginModel, Model, Node, NodeKind,
+    Shape, Term, Test, Tree, UpliftModel, ValueHead, with_period,
 };
 
 use super::model::{self, category, number, schema};
@@ -82,9 +82,10 @@ impl Choices<'_> {
     }
 
     fn model(&mut self, schema: &FeatureSchema) -> Model {
-        match self.below(4) {
+        match self.below(5) {
             0 | 1 => Model::Event(self.head(schema)),
             2 => Model::Hazard(self.hazard(schema)),
+            3 => Model::Uplift(self.uplift(schema)),
             _ => {
                 let occurrence = self.head(schema);
                 let value = self.value(schema);
@@ -92,6 +93,31 @@ impl Choices<'_> {
                 Model::Amount(AmountModel { occurrence, value, decline })
             }
         }
+    }
+
+    fn uplift(&mut self, schema: &FeatureSchema) -> UpliftModel {
+        let n_arms = 1 + self.below(3);
+        let arms = (0..n_arms).map(|arm| Arm {
+            name: format!("treatment {arm}"),
+            average: self.number(),
+            half_width: self.number().abs(),
+            individual: self.flag().then(|| self.individual(schema)),
+        });
+        let arms = arms.collect();
+        UpliftModel { arms, limit: self.number().abs(), chooses: self.flag() }
+    }
+
+    fn individual(&mut self, schema: &FeatureSchema) -> Individual {
+        let n_parts = 1 + self.below(3);
+        let parts = (0..n_parts).map(|_| {
+            if self.flag() {
+                EffectPart::Effect(self.margin(schema))
+            } else {
+                EffectPart::Chances { weight: self.number(), treated: self.margin(schema), control: self.margin(schema) }
+            }
+        });
+        let parts = parts.collect();
+        Individual { parts, center: self.number(), slope: self.number(), slope_half_width: self.number().abs() }
     }
 
     fn hazard(&mut self, schema: &FeatureSchema) -> HazardModel {

@@ -1,7 +1,7 @@
 //! What holds for every model that its check accepts.
 
 use retain_core::{ColumnKind, FeatureSchema, FeatureSpec, Rows};
-use retain_score::{MarginModel, Model, Prediction, Predictor, SurvivalCurve};
+use retain_score::{EffectPart, MarginModel, Model, Prediction, Predictor, SurvivalCurve};
 
 use super::margin::{self, check_sum, size_of};
 use super::rows::probing;
@@ -47,16 +47,31 @@ pub(crate) fn check(model: &Model, schema: &FeatureSchema) {
         assert_eq!(bits(&alone), bits(in_batch), "alone and in a batch at {row:?}");
         let explained = predictor.explain(row);
         assert_eq!(explained.contributions.len(), row.len());
-        if !matches!(model, Model::Hazard(_)) {
+        // Of uplift the effect is held within its limit, and what is explained is not.
+        if !matches!(model, Model::Hazard(_) | Model::Uplift(_)) {
             let size = margins.iter().map(|margin| size_of(margin, row)).sum::<f64>() + alone.margin.abs();
             check_sum(&explained, alone.margin, size, row);
         }
+        check_effects(&predictor, row);
         let elapsed = ELAPSED[position % ELAPSED.len()];
         check_prediction(&predictor.predict_after(row, elapsed), row);
         if let Some(curve) = predictor.survival(row, elapsed) {
             check_curve(&curve, predictor.causes().len());
         }
     }
+}
+
+fn check_effects(predictor: &Predictor, row: &[f64]) {
+    let Some(effects) = predictor.effects(row) else { return };
+    assert_eq!(effects.len(), predictor.treatments().len());
+    for effect in &effects {
+        assert!(
+            effect.effect.is_finite() && effect.low <= effect.effect && effect.effect <= effect.high,
+            "{effect:?} at {row:?}"
+        );
+    }
+    let (_, best) = predictor.best_of(&effects).expect("a model has a treatment");
+    assert_eq!(bits(&best), bits(&predictor.predict(row)), "of all effects and alone at {row:?}");
 }
 
 fn margins_of(model: &Model) -> Vec<&MarginModel> {
@@ -67,6 +82,14 @@ fn margins_of(model: &Model) -> Vec<&MarginModel> {
             let margins = [&amount.occurrence.margin, &amount.value.margin];
             margins.into_iter().chain(&amount.value.spread).chain(amount.decline.iter().map(|head| &head.margin)).collect()
         }
+        Model::Uplift(uplift) => {
+            let parts = uplift.arms.iter().filter_map(|arm| arm.individual.as_ref()).flat_map(|individual| &individual.parts);
+            let margins = parts.flat_map(|part| match part {
+                EffectPart::Effect(margin) => vec![margin],
+                EffectPart::Chances { treated, control, .. } => vec![treated, control],
+            });
+            margins.collect()
+        }
     }
 }
 
@@ -76,7 +99,8 @@ fn check_prediction(prediction: &Prediction, row: &[f64]) {
     assert!(!prediction.margin.is_nan(), "{prediction:?} at {row:?}");
     assert!(is_share(prediction.probability), "{prediction:?} at {row:?}");
     assert!(prediction.expected_value.is_none_or(is_amount), "{prediction:?} at {row:?}");
-    let are_limits = |(low, high): (f64, f64)| is_amount(low) && is_amount(high) && low <= high;
+    // Limits of an effect may lie below 0.
+    let are_limits = |(low, high): (f64, f64)| low.is_finite() && high.is_finite() && low <= high;
     assert!(prediction.limits.is_none_or(are_limits), "{prediction:?} at {row:?}");
     assert!(prediction.decline.is_none_or(is_share), "{prediction:?} at {row:?}");
 }

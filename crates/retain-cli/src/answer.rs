@@ -12,6 +12,8 @@ const CURVE_DAYS: [f64; 6] = [30.0, 60.0, 90.0, 180.0, 365.0, 730.0];
 /// The columns of a model's answers.
 #[derive(Debug, Clone)]
 pub(crate) struct AnswerColumns {
+    /// Names of the treatments of a model of effects.
+    treatments: Vec<String>,
     has_amounts: bool,
     has_limits: bool,
     details: Option<Details>,
@@ -46,16 +48,19 @@ impl AnswerColumns {
         let (has_amounts, has_limits, has_decline) = match model {
             Model::Amount(amount) => (true, amount.value.interval.is_some(), amount.decline.is_some()),
             Model::Event(_) | Model::Hazard(_) => (false, false, false),
+            Model::Uplift(_) => (false, true, false),
         };
+        let treatments = scorer.predictor().treatments().into_iter().map(str::to_owned).collect();
         let details = || Details { has_decline, curve: CurveColumns::new(model, scorer) };
-        Self { has_amounts, has_limits, details: wants_details.then(details) }
+        Self { treatments, has_amounts, has_limits, details: wants_details.then(details) }
     }
 
     /// Names of the columns with numbers, which stand before those with texts.
     pub(crate) fn numbers(&self) -> Vec<String> {
-        let mut names = vec!["probability".to_owned()];
+        let mut names = vec![if self.treatments.is_empty() { "probability" } else { "uplift" }.to_owned()];
         names.extend(self.has_amounts.then(|| "expected_value".to_owned()));
         names.extend(self.has_limits.then_some(["low", "high"]).into_iter().flatten().map(str::to_owned));
+        names.extend(self.told_apart().iter().map(|treatment| format!("uplift_{treatment}")));
         if let Some(details) = &self.details {
             names.extend(details.has_decline.then(|| "decline_probability".to_owned()));
             names.extend(details.curve.iter().flat_map(CurveColumns::names));
@@ -65,11 +70,20 @@ impl AnswerColumns {
 
     /// Names of the columns with texts.
     pub(crate) fn texts(&self) -> Vec<String> {
-        self.details.iter().map(|_| "band".to_owned()).collect()
+        let treatment = (!self.told_apart().is_empty()).then(|| "treatment".to_owned());
+        treatment.into_iter().chain(self.details.iter().map(|_| "band".to_owned())).collect()
+    }
+
+    /// The treatments, where there are several.
+    fn told_apart(&self) -> &[String] {
+        if self.treatments.len() > 1 { &self.treatments } else { &[] }
     }
 
     /// The answers for some rows of a batch.
     pub(crate) fn answers(&self, scorer: &Scorer, batch: &ScoringBatch, rows: Range<usize>) -> Answers {
+        if !self.treatments.is_empty() {
+            return self.effects(scorer, batch, rows);
+        }
         let (n_rows, n_features) = (rows.len(), batch.rows.n_features());
         let mut predictions = Vec::with_capacity(n_rows);
         match &batch.elapsed_days {
@@ -97,6 +111,28 @@ impl AnswerColumns {
         let band = |one: &Option<Prediction>| Cow::Borrowed(one.as_ref().map_or("", |one| scorer.band(one).as_str()));
         answers.texts.push(scored.iter().map(band).collect());
         answers
+    }
+}
+
+impl AnswerColumns {
+    /// The answers of a model of effects: the treatment that does most with its effect, and the effects of all.
+    fn effects(&self, scorer: &Scorer, batch: &ScoringBatch, rows: Range<usize>) -> Answers {
+        let mut numbers = vec![Vec::with_capacity(rows.len()); self.numbers().len()];
+        let mut texts = vec![Vec::with_capacity(rows.len()); self.texts().len()];
+        for row in rows {
+            let effects = if batch.row_ok[row] { scorer.effects(batch.rows.row(row)) } else { None }.unwrap_or_default();
+            let best_of = scorer.predictor().best_of(&effects);
+            let best = best_of.map(|(_, prediction)| prediction);
+            let limits = best.and_then(|best| best.limits);
+            let fixed = [best.map(|best| best.margin), limits.map(|(low, _)| low), limits.map(|(_, high)| high)];
+            let all = (0..self.told_apart().len()).map(|arm| effects.get(arm).map(|effect| effect.effect));
+            numbers.iter_mut().zip(fixed.into_iter().chain(all)).for_each(|(column, number)| column.push(number));
+            let name = best_of.map_or("", |(arm, _)| effects[arm].treatment);
+            let treatment = (!self.told_apart().is_empty()).then(|| Cow::Owned(name.to_owned()));
+            let band = self.details.iter().map(|_| Cow::Borrowed(best.map_or("", |best| scorer.band(&best).as_str())));
+            texts.iter_mut().zip(treatment.into_iter().chain(band)).for_each(|(column, text)| column.push(text));
+        }
+        Answers { numbers, texts }
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn positive_word(kind: OutcomeKind) -> &'static str {
         OutcomeKind::Binary => "positive",
         OutcomeKind::Value => "above 0",
         OutcomeKind::Survival => "seen to leave",
+        OutcomeKind::Uplift => "with the outcome",
     }
 }
 
@@ -68,6 +69,7 @@ pub(crate) fn calibration(bins: &[CalibrationBin], kind: OutcomeKind) -> String 
         OutcomeKind::Binary => "observed rate",
         OutcomeKind::Value => "mean amount",
         OutcomeKind::Survival => "left by the horizon",
+        OutcomeKind::Uplift => "observed effect",
     };
     let mut table = table(&["predicted from", "to", "rows", "mean prediction", observed, "95 % interval"], 0);
     for bin in bins {

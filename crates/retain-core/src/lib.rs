@@ -24,6 +24,7 @@ pub use probability::{Probability, ProbabilityError};
 pub use rows::{Rows, RowsError};
 pub use schema::{
     ColumnKind, DEFAULT_MISSING, DurationSpec, FeatureSchema, FeatureSpec, MissingMarkers, Monotone, SchemaError, TaskKind,
+    TreatmentSpec,
 };
 pub use suggest::nearest;
 pub use value::{FeatureValue, ValueError, ValueNote, parse_boolean, parse_number};

@@ -55,6 +55,8 @@ pub enum TaskKind {
     Ltv,
     /// How active the customer will be within the horizon.
     Engagement,
+    /// What treatments change within the horizon.
+    Uplift,
 }
 
 impl TaskKind {
@@ -65,10 +67,12 @@ impl TaskKind {
             Self::Survival => "survival",
             Self::Ltv => "ltv",
             Self::Engagement => "engagement",
+            Self::Uplift => "uplift",
         }
     }
 
-    /// Whether the target is an amount from 0 on rather than something that happened or did not.
+    /// Whether what is predicted is an amount from 0 on rather than something that happened or did not. The target of uplift can be
+    /// either, see [`FeatureSchema::has_amounts`].
     pub fn is_amount(self) -> bool {
         matches!(self, Self::Ltv | Self::Engagement)
     }
@@ -262,6 +266,21 @@ pub struct DurationSpec {
     pub unit_days: f64,
 }
 
+/// The column that says which action was taken, and the actions that are compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreatmentSpec {
+    /// The column.
+    pub column: String,
+    /// What stands there where nothing was done, or what is usual.
+    pub control: String,
+    /// The treatments, in the order in which models tell them. Rows with anything else are left out.
+    pub treatments: Vec<String>,
+    /// The column with the chance that the row had of what was done with it; none: it did not depend on the customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propensity: Option<String>,
+}
+
 /// A list that is written as its one element where it has just one.
 mod one_or_many {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -305,6 +324,9 @@ pub struct FeatureSchema {
     /// Amounts: the column with the same amount over the window before the observation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past: Option<String>,
+    /// Uplift: which action was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub treatment: Option<TreatmentSpec>,
     /// The column that says when the row was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<String>,
@@ -335,6 +357,7 @@ impl FeatureSchema {
             positive,
             duration: None,
             past: None,
+            treatment: None,
             observed_at,
             index: HashMap::new(),
             by_name: Vec::new(),

@@ -53,6 +53,12 @@ pub enum ValueError {
         /// What was found.
         found: String,
     },
+    /// No chance of anything that happened.
+    #[error("should be a probability above 0 and up to 1, found {}", quoted(found))]
+    NotPropensity {
+        /// What was found.
+        found: String,
+    },
     /// Neither yes nor no.
     #[error("should be yes or no (true, false, 1, 0), found `{found}`")]
     NotBoolean {

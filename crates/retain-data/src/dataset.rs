@@ -25,6 +25,10 @@ pub struct Dataset {
     pub duration: Option<Vec<f64>>,
     /// Amounts: the same amount over the window before the observation, NaN where it is not known.
     pub past: Option<Vec<f64>>,
+    /// Uplift: which treatment each row had, counted from 1 in the order of the schema; 0: the control.
+    pub treatment: Option<Vec<u32>>,
+    /// Uplift: the chance that each row had of the treatment it had, where the table says; above 0.
+    pub propensity: Option<Vec<f64>>,
     /// When each row was known, in days since 1970-01-01; none for a snapshot without dates.
     pub observed: Option<Vec<f64>>,
 }
@@ -64,6 +68,8 @@ impl Dataset {
             group: row_idxs.iter().map(|&row_idx| self.group[row_idx]).collect(),
             duration: pick_some(&self.duration),
             past: pick_some(&self.past),
+            treatment: self.treatment.as_ref().map(|arms| row_idxs.iter().map(|&row_idx| arms[row_idx]).collect()),
+            propensity: pick_some(&self.propensity),
             observed: pick_some(&self.observed),
         }
     }

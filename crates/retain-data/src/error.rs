@@ -202,6 +202,70 @@ pub enum DataError {
         /// Half the width of the interval (Hanley and `McNeil`, 1982).
         half_width: f64,
     },
+    /// The control or a treatment does not occur.
+    #[error("treatment column `{column}` never has the value `{arm}`; it has {found}")]
+    ArmNotFound {
+        /// The treatment column.
+        column: String,
+        /// The control or treatment.
+        arm: String,
+        /// The values that occur, with counts.
+        found: String,
+    },
+    /// Nobody was treated.
+    #[error(
+        "treatment column `{column}` has the control `{control}` only: an effect needs rows that were treated to compare with"
+    )]
+    OneArm {
+        /// The treatment column.
+        column: String,
+        /// The control.
+        control: String,
+    },
+    /// Far more values than treatments.
+    #[error(
+        "treatment column `{column}` has too many values: {found}; at most {limit} treatments are compared: list those that matter in \
+         `treatments`"
+    )]
+    ManyArms {
+        /// The treatment column.
+        column: String,
+        /// The values that occur, with counts.
+        found: String,
+        /// Treatments that there may be.
+        limit: usize,
+    },
+    /// Too few rows of an arm.
+    #[error("only {n_rows} rows have `{arm}` in treatment column `{column}`, at least {needed} are needed")]
+    SmallArm {
+        /// The treatment column.
+        column: String,
+        /// The control or treatment.
+        arm: String,
+        /// Rows of it.
+        n_rows: usize,
+        /// Rows needed.
+        needed: usize,
+    },
+    /// All rows of an arm came out alike.
+    #[error(
+        "of the {n_rows} rows with `{arm}` in treatment column `{column}`, {n_positives} have the outcome `{target}`: at least {needed} \
+         with it and {needed} without are needed"
+    )]
+    UniformArm {
+        /// The treatment column.
+        column: String,
+        /// The control or treatment.
+        arm: String,
+        /// The target column.
+        target: String,
+        /// Rows of the arm.
+        n_rows: usize,
+        /// Of which positive.
+        n_positives: usize,
+        /// Rows needed of either outcome.
+        needed: usize,
+    },
     /// Amounts below 0.
     #[error(
         "target `{column}` has amounts below 0 in {n_rows} rows, the first `{found}` in row {row}: an amount should be 0 or more"

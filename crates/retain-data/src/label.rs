@@ -18,14 +18,14 @@ const MAX_LABEL_BYTES: usize = 1000;
 
 /// A label by its meaning, so that `1`, `1.0`, `true` and `Yes` are one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum LabelKey {
+pub(crate) enum LabelKey {
     Truth(bool),
     Number(u64),
     Text(String),
 }
 
 impl LabelKey {
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let text = text.trim();
         match (parse_boolean(text), parse_number(text)) {
             (Some(yes), _) => Self::Truth(yes),

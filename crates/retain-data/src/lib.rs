@@ -28,6 +28,7 @@ mod task;
 mod task_file;
 mod time_split;
 mod transactions;
+mod treatment;
 
 pub use cells::Cells;
 pub use dataset::Dataset;
@@ -39,7 +40,7 @@ pub use row_reader::{FeatureNotes, Names, RawBatch, RawBatches, RowEncoder, RowR
 pub use simulate::{SimulatedCustomers, SimulationOptions, simulate, simulate_customers};
 pub use split::{Fold, stratified_folds};
 pub use table::{TableBatches, TableSource};
-pub use task::{ColumnHint, LEARNERS, TableRoles, Task, TaskError, ValueColumns};
+pub use task::{ColumnHint, LEARNERS, MAX_TREATMENTS, TableRoles, Task, TaskError, ValueColumns};
 pub use time_split::{SplitError, TimeSplit, time_folds};
 pub use transactions::{
     Customer, CustomerTable, DateFormat, LogColumns, LogCounts, LogOptions, Outcome, PurchaseDay, PurchaseSummary,

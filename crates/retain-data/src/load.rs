@@ -12,10 +12,12 @@ use crate::profile::missing_markers;
 use crate::read::nearest_hint;
 use crate::table::TableSource;
 use crate::target::{TargetReader, amount};
+use crate::treatment::TreatmentReader;
 
 /// Order numbers of the columns that are not features, in which rejected cells of one row are told; features come after 0, the date.
-const TARGET_ORDER: usize = usize::MAX - 2;
-const DURATION_ORDER: usize = usize::MAX - 1;
+const TARGET_ORDER: usize = usize::MAX - 3;
+const DURATION_ORDER: usize = usize::MAX - 2;
+const PROPENSITY_ORDER: usize = usize::MAX - 1;
 const PAST_ORDER: usize = usize::MAX;
 
 /// Rejected cells that are told in full.
@@ -32,6 +34,8 @@ pub(crate) struct Layout {
     target: Option<usize>,
     duration: Option<usize>,
     past: Option<usize>,
+    treatment: Option<usize>,
+    propensity: Option<usize>,
     pub(crate) group: Option<usize>,
 }
 
@@ -44,7 +48,10 @@ impl Layout {
         // Rows without a target are there to be scored: how long they were followed, or what came before, is not asked.
         let duration = target.and(schema.duration.as_ref()).map(|duration| duration.column.as_str());
         let past = target.and(schema.past.as_deref());
-        let others = [schema.entity.as_deref(), observed, target, duration, past, group];
+        let treated = target.and(schema.treatment.as_ref());
+        let treatment = treated.map(|spec| spec.column.as_str());
+        let propensity = treated.and_then(|spec| spec.propensity.as_deref());
+        let others = [schema.entity.as_deref(), observed, target, duration, past, treatment, propensity, group];
         let names = schema.features.iter().map(|feature| feature.name.as_str()).chain(others.into_iter().flatten());
         let mut idxs: Vec<usize> = names.filter_map(table_idx).collect();
         idxs.sort_unstable();
@@ -57,6 +64,8 @@ impl Layout {
             target: target.and_then(place),
             duration: duration.and_then(place),
             past: past.and_then(place),
+            treatment: treatment.and_then(place),
+            propensity: propensity.and_then(place),
             group: group.and_then(place),
             idxs,
         }
@@ -105,6 +114,7 @@ fn observation(value: FeatureValue<'_>) -> Result<Option<Day>, ValueError> {
 pub(crate) struct Loaded {
     pub(crate) dataset: Dataset,
     pub(crate) target: TargetReader,
+    pub(crate) treatment: Option<TreatmentReader>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -112,6 +122,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Loader {
     layout: Layout,
     label: TargetReader,
+    treatment: Option<TreatmentReader>,
     reference: Option<Day>,
     dataset: Dataset,
     groups: HashMap<String, u32>,
@@ -137,13 +148,17 @@ impl Loader {
             let hint = nearest_hint(source, &schema.target);
             return Err(DataError::UnknownColumn { named_in: "`target` of the model".to_owned(), columns, hint });
         }
+        check_treatment(source, &schema, &layout)?;
         check_observation(&schema, &layout, reference)?;
+        let treatment = schema.treatment.as_ref().map(TreatmentReader::new);
         let dataset = Dataset {
             columns: vec![Vec::new(); schema.n_features()],
             target: Vec::new(),
             weight: None,
             duration: schema.duration.as_ref().map(|_| Vec::new()),
             past: layout.past.map(|_| Vec::new()),
+            treatment: layout.treatment.map(|_| Vec::new()),
+            propensity: layout.propensity.map(|_| Vec::new()),
             entity: Vec::new(),
             group: Vec::new(),
             observed: layout.observed.map(|_| Vec::new()),
@@ -152,6 +167,7 @@ impl Loader {
         Ok(Self {
             layout,
             label,
+            treatment,
             reference,
             dataset,
             groups: HashMap::new(),
@@ -172,7 +188,7 @@ impl Loader {
             let (n_cells, n_rows) = (self.n_rejected_cells, self.n_rejected_rows);
             return Err(DataError::RejectedCells { first: self.rejected, n_cells, n_rows });
         }
-        Ok(Loaded { dataset: self.dataset, target: self.label, warnings: batches.warnings() })
+        Ok(Loaded { dataset: self.dataset, target: self.label, treatment: self.treatment, warnings: batches.warnings() })
     }
 
     fn add(&mut self, batch: &RecordBatch) {
@@ -180,6 +196,7 @@ impl Loader {
         let chosen = self.add_targets(batch, &mut rejected);
         self.add_durations(batch, &chosen, &mut rejected);
         self.add_past(batch, &chosen, &mut rejected);
+        self.add_propensities(batch, &chosen, &mut rejected);
         let kept = kept_rows(&chosen, batch.num_rows());
         let observed_at = self.dataset.schema.observed_at.clone().unwrap_or_default();
         let observed = self.layout.observed(batch, self.reference, |row, problem| {
@@ -208,17 +225,29 @@ impl Loader {
         self.keep_first(rejected);
     }
 
-    /// Adds the targets and returns the rows that have one.
+    /// Adds the targets, with their treatments where there are any, and returns the rows that have both.
     fn add_targets(&mut self, batch: &RecordBatch, rejected: &mut BatchRejects) -> Vec<usize> {
         let Some(target) = self.layout.target.map(|position| Cells::of(batch.column(position))) else { return Vec::new() };
         let mut chosen = Vec::with_capacity(batch.num_rows());
+        let treatments = self.layout.treatment.map(|position| Cells::of(batch.column(position)));
         for row in 0..batch.num_rows() {
+            let arm = match (treatments, &mut self.treatment) {
+                (Some(cells), Some(reader)) => match reader.read(cells, row) {
+                    Some(arm) => Some(arm),
+                    // A row of no arm says nothing of any effect.
+                    None => continue,
+                },
+                _ => None,
+            };
             let value = self.label.read(target, row).unwrap_or_else(|problem| {
                 rejected.add(row, &self.dataset.schema.target, TARGET_ORDER, problem);
                 None
             });
             if let Some(value) = value {
                 self.dataset.target.push(value);
+                if let Some(arms) = &mut self.dataset.treatment {
+                    arms.extend(arm);
+                }
                 chosen.push(row);
             }
         }
@@ -257,6 +286,22 @@ impl Loader {
                 }
                 f64::NAN
             }
+        }));
+    }
+
+    fn add_propensities(&mut self, batch: &RecordBatch, chosen: &[usize], rejected: &mut BatchRejects) {
+        let Some(name) = self.dataset.schema.treatment.as_ref().and_then(|spec| spec.propensity.as_ref()) else { return };
+        let Some(cells) = self.layout.propensity.map(|position| Cells::of(batch.column(position))) else { return };
+        let Some(propensity) = &mut self.dataset.propensity else { return };
+        let markers = missing_markers(None);
+        propensity.extend(chosen.iter().map(|&row| {
+            let found = match amount(cells.value(row), &markers) {
+                Ok(Some(chance)) if chance > 0.0 && chance <= 1.0 => return chance,
+                Ok(chance) => chance.map_or_else(String::new, |chance| chance.to_string()),
+                Err(_) => cells.text(row).chars().take(40).collect(),
+            };
+            rejected.add(row, name, PROPENSITY_ORDER, ValueError::NotPropensity { found });
+            f64::NAN
         }));
     }
 
@@ -335,6 +380,20 @@ fn kept_rows(chosen: &[usize], n_rows: usize) -> Vec<bool> {
         kept[row] = true;
     }
     kept
+}
+
+/// A model of effects is judged by rows of which is known what was done with them.
+fn check_treatment(source: &TableSource, schema: &FeatureSchema, layout: &Layout) -> Result<(), DataError> {
+    let Some(spec) = &schema.treatment else { return Ok(()) };
+    let propensity = spec.propensity.as_ref().filter(|_| layout.propensity.is_none()).map(|column| ("propensity", column));
+    let treatment = layout.treatment.is_none().then_some(("treatment", &spec.column));
+    match treatment.or(propensity) {
+        None => Ok(()),
+        Some((role, column)) => {
+            let hint = nearest_hint(source, column);
+            Err(DataError::UnknownColumn { named_in: format!("`{role}` of the model"), columns: vec![column.clone()], hint })
+        }
+    }
 }
 
 /// Dates need a day to count to.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use retain_core::{ColumnKind, Day, FeatureSchema, FeatureSpec, TaskKind, nearest};
+use retain_core::{ColumnKind, Day, FeatureSchema, FeatureSpec, TaskKind, TreatmentSpec, nearest};
 
 use crate::cells::Cells;
 use crate::dataset::Dataset;
@@ -13,6 +13,7 @@ use crate::profile::{ColumnProfile, missing_markers};
 use crate::table::TableSource;
 use crate::target::{TargetCounts, TargetReader};
 use crate::task::Task;
+use crate::treatment::{TreatmentReader, check_arms, is_treatment_column};
 
 /// Rows of either class below which nothing can be learned or measured.
 const MIN_CLASS_ROWS: usize = 100;
@@ -75,6 +76,8 @@ pub enum ColumnRole {
     Group,
     /// How long the customer was followed.
     Duration,
+    /// Which treatment the row had, or with which chance.
+    Treatment,
     /// The task leaves it out.
     Excluded,
     /// Inference left it out; a warning says why.
@@ -93,6 +96,7 @@ pub enum ColumnRole {
 pub fn read_training(source: &TableSource, task: &Task) -> Result<Training, DataError> {
     check_named_columns(source, task)?;
     let survey = Survey::of(source, task)?;
+    let treatment = survey.treatment.as_ref().map(TreatmentReader::resolved).transpose()?;
     let counts = survey.target.check()?;
     let n_rows = counts.n_positives + counts.n_others;
     let mut warnings = survey.warnings.clone();
@@ -100,22 +104,24 @@ pub fn read_training(source: &TableSource, task: &Task) -> Result<Training, Data
     warnings.extend(check_sizes(task, counts)?);
     let (specs, columns) = survey.infer_columns(task, n_rows, &mut warnings)?;
     let reference = choose_reference(&specs, &survey, task, &mut warnings);
-    let schema = schema_of(specs, task)?;
+    let schema = schema_of(specs, task, treatment)?;
     let roles = &task.table;
     let label = TargetReader::new(&roles.target, &roles.positive, missing_markers(task.columns.get(&roles.target)));
     let loaded = Loader::new(source, schema, label, roles.group.as_deref(), reference)?.load(source)?;
     if loaded.dataset.n_rows() != n_rows {
         return Err(DataError::Changed { before: n_rows, after: loaded.dataset.n_rows() });
     }
+    check_arms(&loaded.dataset)?;
     let mut training = finish(source, loaded, columns, warnings, reference)?;
     describe_features(&mut training);
     Ok(training)
 }
 
-fn schema_of(specs: Vec<FeatureSpec>, task: &Task) -> Result<FeatureSchema, DataError> {
+fn schema_of(specs: Vec<FeatureSpec>, task: &Task, treatment: Option<TreatmentSpec>) -> Result<FeatureSchema, DataError> {
     let roles = task.table.clone();
     let mut schema = FeatureSchema::new(specs, roles.entity, roles.target, String::new(), roles.observed_at)?;
     (schema.positive, schema.duration, schema.past) = (roles.positive, roles.duration, roles.past);
+    schema.treatment = treatment;
     Ok(schema)
 }
 
@@ -135,6 +141,7 @@ pub fn read_labelled(source: &TableSource, schema: &FeatureSchema, reference: Op
     let mut warnings = loaded.warnings.clone();
     warnings.extend(loaded.target.warning());
     warnings.extend(unlabelled_warning(&loaded.target, &schema.target));
+    warnings.extend(loaded.treatment.iter().flat_map(TreatmentReader::warnings));
     let unused: Vec<_> = columns.iter().filter(|column| column.role == ColumnRole::Unused).map(|c| c.name.as_str()).collect();
     if !unused.is_empty() {
         let shown = unused.iter().take(5).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -178,6 +185,10 @@ fn check_named_columns(source: &TableSource, task: &Task) -> Result<(), DataErro
         ("margin", &task.value.margin),
     ];
     named.extend(roles.duration.iter().map(|duration| one("duration", &duration.column)));
+    if let Some(treatment) = &roles.treatment {
+        named.push(one("treatment", &treatment.column));
+        named.extend(treatment.propensity.iter().map(|column| one("propensity", column)));
+    }
     named.extend(optional.iter().filter_map(|(key, name)| name.as_ref().map(|name| one(key, name))));
     named.extend(roles.exclude.iter().map(|name| one("exclude", name)));
     named.extend(roles.allow.iter().map(|name| one("allow", name)));
@@ -196,6 +207,7 @@ struct Survey {
     names: Vec<String>,
     profiles: Vec<ColumnProfile>,
     target: TargetReader,
+    treatment: Option<TreatmentReader>,
     warnings: Vec<Warning>,
 }
 
@@ -208,13 +220,21 @@ impl Survey {
         let mut profiles: Vec<_> = names.iter().map(|name| ColumnProfile::new(task.columns.get(name))).collect();
         let target = names.iter().position(|name| *name == roles.target);
         let mut reader = TargetReader::new(&roles.target, &roles.positive, missing_markers(task.columns.get(&roles.target)));
+        let arm = roles.treatment.as_ref().and_then(|spec| names.iter().position(|name| *name == spec.column));
+        let mut treatment = roles.treatment.as_ref().map(TreatmentReader::new);
         let mut batches = source.batches(&idxs)?;
         for batch in batches.by_ref() {
             let batch = batch?;
+            let arms = arm.map(|position| Cells::of(batch.column(position)));
+            let mut is_of_an_arm = |row: usize| match (arms, &mut treatment) {
+                (Some(cells), Some(reader)) => reader.read(cells, row).is_some(),
+                _ => true,
+            };
             // A row without a label is left out before anything is counted.
             let labels = target.map(|position| Cells::of(batch.column(position)));
             // A cell that is no amount is told in the second pass.
-            let mut has_target = |row: usize| labels.is_some_and(|cells| reader.read(cells, row) != Ok(None));
+            let mut has_target =
+                |row: usize| is_of_an_arm(row) && labels.is_some_and(|cells| reader.read(cells, row) != Ok(None));
             let keep: Vec<bool> = (0..batch.num_rows()).map(&mut has_target).collect();
             for (position, profile) in profiles.iter_mut().enumerate().filter(|(position, _)| Some(*position) != target) {
                 profile.add(Cells::of(batch.column(position)), &keep);
@@ -222,7 +242,8 @@ impl Survey {
         }
         let mut warnings = batches.warnings();
         warnings.extend(unlabelled_warning(&reader, &roles.target));
-        Ok(Self { names, profiles, target: reader, warnings })
+        warnings.extend(treatment.iter().flat_map(TreatmentReader::warnings));
+        Ok(Self { names, profiles, target: reader, treatment, warnings })
     }
 
     fn profile(&self, name: &str) -> Option<&ColumnProfile> {
@@ -279,6 +300,9 @@ fn role_of(name: &str, task: &Task) -> ColumnRole {
         () if is(&roles.observed_at) => ColumnRole::ObservedAt,
         () if is(&roles.group) => ColumnRole::Group,
         () if roles.duration.as_ref().is_some_and(|duration| duration.column == name) => ColumnRole::Duration,
+        () if roles.treatment.iter().any(|spec| spec.column == name || spec.propensity.as_deref() == Some(name)) => {
+            ColumnRole::Treatment
+        }
         () => ColumnRole::Feature,
     }
 }
@@ -291,6 +315,7 @@ fn summary_by_schema(name: &str, schema: &FeatureSchema) -> ColumnSummary {
         None if schema.entity.as_deref() == Some(name) => ColumnRole::Entity,
         None if schema.observed_at.as_deref() == Some(name) => ColumnRole::ObservedAt,
         None if schema.duration.as_ref().is_some_and(|duration| duration.column == name) => ColumnRole::Duration,
+        None if is_treatment_column(schema, name) => ColumnRole::Treatment,
         None => ColumnRole::Unused,
     };
     ColumnSummary { name: name.to_owned(), role, kind: feature.map(|spec| spec.kind), n_missing: None, n_distinct: None }
@@ -305,6 +330,10 @@ fn unlabelled_warning(reader: &TargetReader, target: &str) -> Option<Warning> {
 /// Refuses tables that are too small to learn from, and warns of those that are small.
 fn check_sizes(task: &Task, counts: TargetCounts) -> Result<Option<Warning>, DataError> {
     let TargetCounts { n_positives, n_others } = counts;
+    // Effects are checked arm by arm.
+    if task.kind == TaskKind::Uplift {
+        return Ok(None);
+    }
     if task.kind == TaskKind::Churn {
         return check_class_sizes(n_positives, n_others);
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use retain_core::{ColumnKind, DurationSpec, ModelName, Monotone, TaskKind, nearest};
+use retain_core::{ColumnKind, DurationSpec, ModelName, Monotone, TaskKind, TreatmentSpec, nearest};
 
 use crate::task_file::{Section, TaskFile};
 
@@ -59,6 +59,8 @@ pub struct TableRoles {
     pub positive: Vec<String>,
     /// Survival: how long each customer was followed.
     pub duration: Option<DurationSpec>,
+    /// Uplift: which action was taken; without a list of treatments in the task the list is empty, and the table's are taken.
+    pub treatment: Option<TreatmentSpec>,
     /// Amounts: the same amount over the window before the observation, which is the baseline of persistence. May be a feature too.
     pub past: Option<String>,
     /// When the row was known; with it, splits go by time.
@@ -141,14 +143,6 @@ pub enum TaskError {
         /// What stands there.
         found: String,
     },
-    /// A kind of task that is planned and not yet built.
-    #[error("line {line}: tasks of kind `{kind}` are not built yet; `churn`, `survival`, `ltv` and `engagement` can be trained")]
-    KindNotBuilt {
-        /// Line, from 1.
-        line: usize,
-        /// The kind.
-        kind: String,
-    },
     /// A key that belongs to tasks of another kind.
     #[error("line {line}: `{key}` in [table] is for {kinds} tasks only, and this is of kind `{kind}`; remove it")]
     NotForKind {
@@ -208,13 +202,13 @@ fn read_name(task: &Section<'_>) -> Result<ModelName, TaskError> {
 }
 
 fn read_kind(task: &Section<'_>) -> Result<TaskKind, TaskError> {
-    let kind = task.required_text("kind", "what is predicted: `churn`, `survival`, `ltv` or `engagement`")?;
+    let kind = task.required_text("kind", "what is predicted: `churn`, `survival`, `ltv`, `engagement` or `uplift`")?;
     match kind.as_str() {
         "churn" => Ok(TaskKind::Churn),
         "survival" => Ok(TaskKind::Survival),
         "ltv" => Ok(TaskKind::Ltv),
         "engagement" => Ok(TaskKind::Engagement),
-        known if KINDS.contains(&known) => Err(TaskError::KindNotBuilt { line: task.line("kind"), kind }),
+        "uplift" => Ok(TaskKind::Uplift),
         _ => Err(task.bad("kind", &one_of(&kind, &KINDS), &format!("`{}`", shorten(&kind)))),
     }
 }
@@ -234,6 +228,8 @@ fn read_roles(table: &Section<'_>, kind: TaskKind) -> Result<TableRoles, TaskErr
         "group",
         "treatment",
         "control",
+        "treatments",
+        "propensity",
         "duration",
         "duration_unit",
         "past",
@@ -247,6 +243,7 @@ fn read_roles(table: &Section<'_>, kind: TaskKind) -> Result<TableRoles, TaskErr
         target: table.required_text("target", "the label column")?,
         positive: read_positive(table, kind)?,
         duration: read_duration(table, kind)?,
+        treatment: read_treatment(table, kind)?,
         past: table.text("past")?,
         observed_at: table.text("observed_at")?,
         group: table.text("group")?,
@@ -260,12 +257,16 @@ fn read_roles(table: &Section<'_>, kind: TaskKind) -> Result<TableRoles, TaskErr
 
 /// Keys that mean something for some kinds only.
 fn check_kind_keys(table: &Section<'_>, kind: TaskKind) -> Result<(), TaskError> {
-    let events = kind.is_amount().then_some(("positive", "churn and survival"));
+    let events = kind.is_amount().then_some(("positive", "churn, survival and uplift"));
     let amounts: &[_] = if kind.is_amount() { &[] } else { &[("past", "ltv and engagement")] };
     let survival: &[_] =
         if kind == TaskKind::Survival { &[] } else { &[("duration", "survival"), ("duration_unit", "survival")] };
-    let uplift = [("treatment", "uplift"), ("control", "uplift")];
-    let misplaced = events.iter().chain(amounts).chain(survival).chain(&uplift).find(|(key, _)| table.has(key));
+    let uplift: &[_] = if kind == TaskKind::Uplift {
+        &[]
+    } else {
+        &[("treatment", "uplift"), ("control", "uplift"), ("treatments", "uplift"), ("propensity", "uplift")]
+    };
+    let misplaced = events.iter().chain(amounts).chain(survival).chain(uplift).find(|(key, _)| table.has(key));
     match misplaced {
         Some(&(key, kinds)) => Err(TaskError::NotForKind { line: table.line(key), key, kinds, kind }),
         None => Ok(()),
@@ -285,6 +286,8 @@ fn read_positive(table: &Section<'_>, kind: TaskKind) -> Result<Vec<String>, Tas
                 None => Ok(causes),
             }
         }
+        // Without it the outcome is an amount.
+        TaskKind::Uplift => Ok(table.scalar_text("positive")?.into_iter().collect()),
         TaskKind::Churn | TaskKind::Survival => Ok(vec![table.scalar_text("positive")?.ok_or_else(missing)?]),
     }
 }
@@ -308,6 +311,31 @@ fn read_duration(table: &Section<'_>, kind: TaskKind) -> Result<Option<DurationS
     Ok(Some(DurationSpec { column, unit_days: of_unit.map_or(1.0, |(_, _, days)| *days) }))
 }
 
+/// Treatments that one model may tell apart.
+pub const MAX_TREATMENTS: usize = 20;
+
+fn read_treatment(table: &Section<'_>, kind: TaskKind) -> Result<Option<TreatmentSpec>, TaskError> {
+    if kind != TaskKind::Uplift {
+        return Ok(None);
+    }
+    let column = table.required_text("treatment", "the column that says which action was taken")?;
+    let meaning = "the value of the treatment column where nothing was done";
+    let control = table.scalar_text("control")?.ok_or_else(|| table.missing("control", meaning))?;
+    let treatments = table.texts("treatments")?;
+    let named = treatments.as_deref().unwrap_or_default();
+    let repeated = named.iter().enumerate().find(|(at, one)| named[..*at].contains(one)).map(|(_, one)| one);
+    if treatments.is_some() && named.is_empty() {
+        return Err(table.bad("treatments", "at least one treatment, or no such key", "an empty list"));
+    }
+    if named.len() > MAX_TREATMENTS {
+        return Err(table.bad("treatments", &format!("at most {MAX_TREATMENTS} treatments"), &named.len().to_string()));
+    }
+    if let Some(found) = repeated.or_else(|| named.iter().find(|one| **one == control)) {
+        return Err(table.bad("treatments", "each treatment once, without the control", &format!("`{}`", shorten(found))));
+    }
+    Ok(Some(TreatmentSpec { column, control, treatments: named.to_vec(), propensity: table.text("propensity")? }))
+}
+
 /// The unit that a column is named after: one that stands there as a word, else the last, as `holidayMonths` are months.
 fn unit_in_name(column: &str) -> Option<&'static (&'static str, &'static str, f64)> {
     let name = column.to_lowercase();
@@ -323,8 +351,11 @@ fn check_roles(table: &Section<'_>, roles: &TableRoles) -> Result<(), TaskError>
     let mut taken: Vec<(&str, &str)> = vec![("target", &roles.target)];
     let optional = [("entity", &roles.entity), ("observed_at", &roles.observed_at), ("group", &roles.group)];
     let duration = roles.duration.iter().map(|duration| ("duration", duration.column.as_str()));
+    let treatment = roles.treatment.iter().flat_map(treatment_columns);
     let named = optional.iter().filter_map(|(key, column)| column.as_deref().map(|column| (*key, column)));
-    for (key, column) in named.chain(duration).chain(roles.exclude.iter().map(|column| ("exclude", column.as_str()))) {
+    for (key, column) in
+        named.chain(duration).chain(treatment).chain(roles.exclude.iter().map(|column| ("exclude", column.as_str())))
+    {
         let clash = taken.iter().find(|(other, known)| *known == column && !(key == "group" && *other == "entity"));
         if let Some((other, _)) = clash {
             let message = format!("column `{column}` stands as `{key}` and as `{other}` in [table]; it can be one of them only");
@@ -340,6 +371,12 @@ fn check_roles(table: &Section<'_>, roles: &TableRoles) -> Result<(), TaskError>
         return Err(TaskError::Contradiction { line: table.line("past"), message });
     }
     Ok(())
+}
+
+/// The columns of a treatment, by the keys that name them.
+fn treatment_columns(treatment: &TreatmentSpec) -> impl Iterator<Item = (&'static str, &str)> {
+    let propensity = treatment.propensity.iter().map(|column| ("propensity", column.as_str()));
+    std::iter::once(("treatment", treatment.column.as_str())).chain(propensity)
 }
 
 /// Only what a model or its splits use can be allowed.
@@ -375,7 +412,9 @@ fn check_hint(columns: &Section<'_>, name: &str, hint: &ColumnHint, roles: &Tabl
     }
     let is = |role: &Option<String>| role.as_deref() == Some(name);
     let is_duration = roles.duration.as_ref().is_some_and(|duration| duration.column == name);
+    let is_treatment = roles.treatment.iter().flat_map(treatment_columns).any(|(_, column)| column == name);
     if is_duration
+        || is_treatment
         || is(&roles.entity)
         || is(&roles.observed_at)
         || is(&roles.group)

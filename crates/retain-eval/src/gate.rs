@@ -172,6 +172,9 @@ impl Evidence {
             OutcomeKind::Value => {
                 (*n_positives >= MIN_PER_CLASS, format!("{n_positives} values above 0; a verdict needs {MIN_PER_CLASS}"))
             }
+            OutcomeKind::Uplift => {
+                (*n_positives >= MIN_PER_CLASS, format!("{n_positives} outcomes above 0; a verdict needs {MIN_PER_CLASS}"))
+            }
             OutcomeKind::Survival => {
                 (*n_positives >= MIN_PER_CLASS, format!("{n_positives} events; a verdict needs {MIN_PER_CLASS}"))
             }

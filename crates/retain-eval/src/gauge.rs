@@ -5,6 +5,7 @@ use crate::labelled::Labelled;
 use crate::metrics::Metric;
 use crate::outcome::Outcome;
 use crate::survival::SurvivalGauge;
+use crate::uplift::UpliftGauge;
 use crate::values::ValueGauge;
 
 /// Labelled rows prepared for measuring.
@@ -13,6 +14,7 @@ pub(crate) enum Gauge {
     Binary(BinaryGauge),
     Value(ValueGauge),
     Survival(SurvivalGauge),
+    Uplift(UpliftGauge),
 }
 
 impl Gauge {
@@ -22,6 +24,7 @@ impl Gauge {
             Outcome::Binary(events) => Self::Binary(BinaryGauge::new(events, group_idx, labelled.n_groups())),
             Outcome::Value(values) => Self::Value(ValueGauge::new(values, group_idx)),
             Outcome::Survival(curves) => Self::Survival(SurvivalGauge::new(curves, group_idx)),
+            Outcome::Uplift(effects) => Self::Uplift(UpliftGauge::new(effects, group_idx)),
         }
     }
 
@@ -40,6 +43,7 @@ impl Gauge {
             Self::Binary(gauge) => gauge.measure(metrics, group_weights, is_resample),
             Self::Value(gauge) => gauge.measure(metrics, group_weights),
             Self::Survival(gauge) => gauge.measure(metrics, group_weights),
+            Self::Uplift(gauge) => gauge.measure(metrics, group_weights),
         };
         // A total near 0 can make a share of it infinite.
         found.into_iter().map(|value| value.filter(|value| value.is_finite())).collect()

@@ -1,6 +1,6 @@
 //! [`Labelled`]: predictions beside what happened, checked once, so that no metric checks again.
 
-use crate::outcome::{Curves, Events, Outcome, OutcomeKind, Values};
+use crate::outcome::{Curves, Effects, Events, Outcome, OutcomeKind, Values};
 
 /// Most rows of one table; keeps every count and position within its integer type.
 const MAX_ROWS: usize = 1_000_000_000;
@@ -9,8 +9,8 @@ pub(crate) const LARGEST_AMOUNT: f64 = 1e100;
 
 /// One row per prediction: what happened, what was predicted, and whose row it is.
 ///
-/// Three kinds of outcome have a constructor each: [`Self::new`] whether something happens, [`Self::values`] how much comes,
-/// [`Self::survival`] when it happens.
+/// Four kinds of outcome have a constructor each: [`Self::new`] whether something happens, [`Self::values`] how much comes,
+/// [`Self::survival`] when it happens, [`Self::uplift`] what a treatment changes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labelled {
     outcome: Outcome,
@@ -104,6 +104,14 @@ pub enum EvalError {
         /// The probability at the grid day before, 1 for the first.
         before: f64,
     },
+    /// An effect is measured between two arms, and there is one.
+    #[error("an effect needs treated rows and controls, found {n_treated} and {n_controls}")]
+    OneArm {
+        /// Treated rows.
+        n_treated: usize,
+        /// Controls.
+        n_controls: usize,
+    },
     /// Two models that were not measured on the same rows cannot be compared.
     #[error("the two models were measured on different rows")]
     DifferentRows,
@@ -178,6 +186,18 @@ impl Labelled {
         Ok(Self::grouped(Outcome::Survival(Curves::new(times, events, grid_days, survival)?), group))
     }
 
+    /// Checks outcomes of treated rows and of controls, and the predicted effect of the treatment on each of them.
+    ///
+    /// All slices have one value per row. `actual` is 0 or 1, or an amount; more of it is good, so an effect above 0 is good. `effect` is
+    /// in the same unit: a difference of chances, or of amounts. `group` as in [`Self::new`].
+    ///
+    /// # Errors
+    /// [`EvalError`] when there are no rows, the lengths differ, a number is not within ±1e100, or one of the arms is empty.
+    pub fn uplift(actual: &[f64], treated: &[bool], effect: &[f64], group: &[u32]) -> Result<Self, EvalError> {
+        check_rows(actual.len(), group)?;
+        Ok(Self::grouped(Outcome::Uplift(Effects::new(actual, treated, effect)?), group))
+    }
+
     fn grouped(outcome: Outcome, group: &[u32]) -> Self {
         let (group_idx, n_groups) = compact(group);
         Self { outcome, group_idx, n_groups }
@@ -199,7 +219,7 @@ impl Labelled {
     pub fn with_constant(&self, prediction: &[f64]) -> Result<Self, EvalError> {
         let expected = match &self.outcome {
             Outcome::Survival(curves) => curves.grid_days.len(),
-            Outcome::Binary(_) | Outcome::Value(_) => 1,
+            Outcome::Binary(_) | Outcome::Value(_) | Outcome::Uplift(_) => 1,
         };
         check_length("prediction", prediction.len(), expected)?;
         self.with_predictions(&prediction.repeat(self.n_rows()))
@@ -245,7 +265,7 @@ impl Labelled {
         self.n_groups
     }
 
-    /// The predictions: probabilities or expected values, one per row; survival curves row by row.
+    /// The predictions: probabilities, expected values or effects, one per row; survival curves row by row.
     pub fn predictions(&self) -> &[f64] {
         self.outcome.predictions()
     }
@@ -254,14 +274,14 @@ impl Labelled {
     pub fn probability(&self) -> &[f64] {
         match &self.outcome {
             Outcome::Binary(events) => &events.probability,
-            Outcome::Value(_) | Outcome::Survival(_) => &[],
+            Outcome::Value(_) | Outcome::Survival(_) | Outcome::Uplift(_) => &[],
         }
     }
 
     /// How many numbers one resample reads: what the number of affordable resamples depends on.
     pub(crate) fn n_cells(&self) -> usize {
         match &self.outcome {
-            Outcome::Binary(_) | Outcome::Value(_) => self.n_rows(),
+            Outcome::Binary(_) | Outcome::Value(_) | Outcome::Uplift(_) => self.n_rows(),
             Outcome::Survival(curves) => curves.survival.len(),
         }
     }

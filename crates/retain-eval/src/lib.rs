@@ -1,6 +1,6 @@
 //! Metrics, their confidence intervals and the quality gate, as pure functions: no file, no clock, no randomness but a seed.
 //!
-//! [`Labelled`] holds checked predictions beside what happened: whether, how much, or when ([`OutcomeKind`]).
+//! [`Labelled`] holds checked predictions beside what happened: whether, how much, when, or what a treatment changed ([`OutcomeKind`]).
 //! [`Metric::measure`] reads one number off it,
 //! [`evaluate`] adds bootstrap intervals, [`compare`] sets two models side by side on the same resamples,
 //! [`calibration_table`] and [`threshold_table`] say what the probabilities are worth to somebody who acts on them.
@@ -13,6 +13,7 @@
 
 mod binary;
 mod bootstrap;
+mod clustered;
 mod d_calibration;
 mod gate;
 mod gate_error;
@@ -29,10 +30,12 @@ mod ranking;
 mod recalibration;
 mod survival;
 mod tables;
+mod uplift;
 mod values;
 
 pub use bootstrap::{BootstrapOptions, Difference, Evaluation, Interval, Measured, compare, evaluate, evaluate_base_rate};
 pub use bootstrap::{percentile_interval, resample};
+pub use clustered::clustered_mean;
 pub use gate::{Champion, GateInput, PastColumn, ServingNumbers, SliceColumn, run as gate};
 pub use gate_error::GateError;
 pub use gate_file::{

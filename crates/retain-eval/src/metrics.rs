@@ -111,6 +111,25 @@ pub enum Metric {
     /// freedom takes rows for independent, and resamples are less even than the rows, so the interval lies low: a floor on it
     /// errs on the safe side. Haider et al. (2020), "Effective ways to build and evaluate individual survival distributions".
     DCalibrationP,
+    /// Area between the Qini curve and the straight line to its end, divided by that of the perfect curve; 0 is no order, negative an
+    /// order that harms.
+    ///
+    /// With rows by falling effect, `t` treated and `c` controls among the first ones and outcomes `y_t` and `y_c` of theirs in sum, the
+    /// curve is `y_t − y_c · t / c` over `t + c` (Radcliffe, 2007), by trapezoids from 0. The perfect order is by `y` of treated and `−y`
+    /// of controls. scikit-uplift's `qini_auc_score` with `negative_effect=True`; its rule for ties is kept: rows of one effect are one
+    /// step. Amounts are measured in the same way. Not defined where the perfect curve has no area.
+    Qini,
+    /// The same for the curve `(y_t / t − y_c / c) · (t + c)`. scikit-uplift's `uplift_auc_score`; its perfect order is by `2 · [y = treated]`
+    /// plus `y`, or plus `treated` where controls with the outcome are no more than treated rows without. Not defined for amounts.
+    Auuc,
+    /// Mean outcome of treated rows less that of controls among the 30 % of rows of highest effect. scikit-uplift's
+    /// `uplift_at_k(strategy='overall', k=0.3)`: the list has the whole part of 0.3 · rows; where its border falls among tied rows they
+    /// count with the share that is inside. Not defined where the list has one arm only.
+    UpliftAt30,
+    /// Mean outcome of treated rows less that of controls: the effect on average, whatever was predicted. Above 0 is good.
+    AverageEffect,
+    /// Mean predicted effect minus [`Self::AverageEffect`]; 0 is right, above 0 promises too much.
+    EffectBias,
 }
 
 impl Metric {
@@ -158,24 +177,31 @@ impl Metric {
         Self::DCalibrationP,
     ];
 
+    /// The metrics of what a treatment changes, in the order of reports.
+    pub const OF_UPLIFT: [Self; 5] = [Self::Qini, Self::Auuc, Self::UpliftAt30, Self::AverageEffect, Self::EffectBias];
+
     /// The metrics that outcomes of this kind have, in the order of reports.
     pub fn of_kind(kind: OutcomeKind) -> &'static [Self] {
         match kind {
             OutcomeKind::Binary => &Self::ALL,
             OutcomeKind::Value => &Self::OF_VALUES,
             OutcomeKind::Survival => &Self::OF_SURVIVAL,
+            OutcomeKind::Uplift => &Self::OF_UPLIFT,
         }
     }
 
     /// The kind of outcome that this is a metric of.
     pub fn kind(self) -> OutcomeKind {
-        let kinds = [OutcomeKind::Value, OutcomeKind::Survival];
+        let kinds = [OutcomeKind::Value, OutcomeKind::Survival, OutcomeKind::Uplift];
         kinds.into_iter().find(|kind| Self::of_kind(*kind).contains(&self)).unwrap_or_default()
     }
 
     /// The metrics of every kind.
     fn every() -> impl Iterator<Item = Self> {
-        [OutcomeKind::Binary, OutcomeKind::Value, OutcomeKind::Survival].into_iter().flat_map(Self::of_kind).copied()
+        [OutcomeKind::Binary, OutcomeKind::Value, OutcomeKind::Survival, OutcomeKind::Uplift]
+            .into_iter()
+            .flat_map(Self::of_kind)
+            .copied()
     }
 
     /// The name in files and reports, such as `roc_auc`.
@@ -213,6 +239,11 @@ impl Metric {
             Self::SurvivalEce(Horizon::Days90) => "survival_ece_90d",
             Self::SurvivalEce(Horizon::Days180) => "survival_ece_180d",
             Self::DCalibrationP => "d_calibration_p",
+            Self::Qini => "qini",
+            Self::Auuc => "auuc",
+            Self::UpliftAt30 => "uplift_at_30",
+            Self::AverageEffect => "average_effect",
+            Self::EffectBias => "effect_bias",
         }
     }
 
@@ -246,6 +277,10 @@ impl Metric {
                 | Self::IntervalCoverage
                 | Self::UnoC
                 | Self::DCalibrationP
+                | Self::Qini
+                | Self::Auuc
+                | Self::UpliftAt30
+                | Self::AverageEffect
         )
     }
 
@@ -253,7 +288,11 @@ impl Metric {
     pub fn target(self) -> Option<f64> {
         match self {
             Self::CalibrationSlope => Some(1.0),
-            Self::CalibrationIntercept | Self::CalibrationInTheLarge | Self::TotalBias | Self::SurvivalBias(_) => Some(0.0),
+            Self::CalibrationIntercept
+            | Self::CalibrationInTheLarge
+            | Self::TotalBias
+            | Self::SurvivalBias(_)
+            | Self::EffectBias => Some(0.0),
             _ => None,
         }
     }
@@ -278,6 +317,10 @@ impl Metric {
                 | Self::Spearman
                 | Self::TopTenthValue
                 | Self::UnoC
+                | Self::Qini
+                | Self::Auuc
+                | Self::UpliftAt30
+                | Self::AverageEffect
         )
     }
 
@@ -291,7 +334,7 @@ impl Metric {
     /// None where it is not defined: for rows of another kind, and where the rows do not determine it. Ranking metrics of binary
     /// outcomes, skill and recalibration need both classes, and recalibration needs predictions that differ and do not separate
     /// the classes; metrics of values say at their variants what they need; survival metrics need a grid that reaches their day
-    /// and rows that were followed to it.
+    /// and rows that were followed to it. Metrics of effects need both arms.
     pub fn measure(self, labelled: &Labelled) -> Option<f64> {
         let gauge = Gauge::new(labelled);
         gauge.measure_whole(&[self], labelled.n_groups())[0]

@@ -19,6 +19,8 @@ pub enum OutcomeKind {
     Value,
     /// When something happened, predicted by a survival curve.
     Survival,
+    /// What a treatment changes, predicted by its effect: rows are treated, or left alone as controls.
+    Uplift,
 }
 
 impl OutcomeKind {
@@ -28,6 +30,7 @@ impl OutcomeKind {
             Self::Binary => "binary",
             Self::Value => "value",
             Self::Survival => "survival",
+            Self::Uplift => "uplift",
         }
     }
 
@@ -45,6 +48,7 @@ impl From<TaskKind> for OutcomeKind {
             TaskKind::Churn => Self::Binary,
             TaskKind::Ltv | TaskKind::Engagement => Self::Value,
             TaskKind::Survival => Self::Survival,
+            TaskKind::Uplift => Self::Uplift,
         }
     }
 }
@@ -61,6 +65,7 @@ pub(crate) enum Outcome {
     Binary(Events),
     Value(Values),
     Survival(Curves),
+    Uplift(Effects),
 }
 
 /// Whether it happened, and the predicted probability.
@@ -87,6 +92,27 @@ pub(crate) struct Curves {
     pub(crate) grid_days: Vec<f64>,
     /// `n_rows × n_days`, row by row.
     pub(crate) survival: Vec<f64>,
+}
+
+/// What came of treated rows and of controls, and the predicted effect of the treatment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Effects {
+    pub(crate) actual: Vec<f64>,
+    pub(crate) treated: Vec<bool>,
+    pub(crate) effect: Vec<f64>,
+}
+
+impl Effects {
+    pub(crate) fn new(actual: &[f64], treated: &[bool], effect: &[f64]) -> Result<Self, EvalError> {
+        let n_rows = actual.len();
+        check_length("treated", treated.len(), n_rows)?;
+        let n_treated = treated.iter().filter(|&&treated| treated).count();
+        if n_treated == 0 || n_treated == n_rows {
+            return Err(EvalError::OneArm { n_treated, n_controls: n_rows - n_treated });
+        }
+        let actual = checked_amounts("actual", actual, n_rows)?;
+        Ok(Self { actual, treated: treated.to_vec(), effect: checked_amounts("effect", effect, n_rows)? })
+    }
 }
 
 impl Events {
@@ -154,6 +180,7 @@ impl Outcome {
             Self::Binary(_) => OutcomeKind::Binary,
             Self::Value(_) => OutcomeKind::Value,
             Self::Survival(_) => OutcomeKind::Survival,
+            Self::Uplift(_) => OutcomeKind::Uplift,
         }
     }
 
@@ -162,7 +189,9 @@ impl Outcome {
             Self::Binary(Events { positive: happened, .. }) | Self::Survival(Curves { events: happened, .. }) => {
                 happened.iter().filter(|&&happened| happened).count()
             }
-            Self::Value(values) => values.actual.iter().filter(|&&actual| actual > 0.0).count(),
+            Self::Value(Values { actual, .. }) | Self::Uplift(Effects { actual, .. }) => {
+                actual.iter().filter(|&&actual| actual > 0.0).count()
+            }
         }
     }
 
@@ -171,6 +200,7 @@ impl Outcome {
             Self::Binary(events) => &events.probability,
             Self::Value(values) => &values.expected,
             Self::Survival(curves) => &curves.survival,
+            Self::Uplift(effects) => &effects.effect,
         }
     }
 
@@ -182,6 +212,7 @@ impl Outcome {
                 Self::Binary(Events { positive: events.positive.clone(), probability })
             }
             Self::Value(values) => Self::Value(Values::new(&values.actual, predictions, None)?),
+            Self::Uplift(effects) => Self::Uplift(Effects::new(&effects.actual, &effects.treated, predictions)?),
             Self::Survival(Curves { times, events, grid_days, .. }) => {
                 Self::Survival(Curves::new(times, events, grid_days, predictions)?)
             }
@@ -205,6 +236,11 @@ impl Outcome {
                 grid_days: curves.grid_days.clone(),
                 survival: row_idxs.iter().flat_map(|&row_idx| curves.curve(row_idx)).copied().collect(),
             }),
+            Self::Uplift(Effects { actual, treated, effect }) => Self::Uplift(Effects {
+                actual: picked(actual, row_idxs),
+                treated: picked(treated, row_idxs),
+                effect: picked(effect, row_idxs),
+            }),
         }
     }
 
@@ -213,6 +249,7 @@ impl Outcome {
         match (self, other) {
             (Self::Binary(one), Self::Binary(other)) => one.positive == other.positive,
             (Self::Value(one), Self::Value(other)) => one.actual == other.actual,
+            (Self::Uplift(one), Self::Uplift(other)) => one.actual == other.actual && one.treated == other.treated,
             (Self::Survival(one), Self::Survival(other)) => {
                 one.times == other.times && one.events == other.events && one.grid_days == other.grid_days
             }
@@ -223,7 +260,7 @@ impl Outcome {
     /// The number that metrics of order alone rank rows by: of a survival curve its end.
     pub(crate) fn rank_key(&self) -> Vec<f64> {
         match self {
-            Self::Binary(_) | Self::Value(_) => self.predictions().to_vec(),
+            Self::Binary(_) | Self::Value(_) | Self::Uplift(_) => self.predictions().to_vec(),
             Self::Survival(curves) => {
                 let n_days = curves.grid_days.len();
                 curves.survival.iter().skip(n_days - 1).step_by(n_days).copied().collect()

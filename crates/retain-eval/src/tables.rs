@@ -7,7 +7,7 @@ use crate::bootstrap::Interval;
 use crate::kaplan_meier::ProductLimit;
 use crate::labelled::Labelled;
 use crate::normal::{held_confidence, two_sided_z, wilson};
-use crate::outcome::{Curves, Outcome, Values};
+use crate::outcome::{Curves, Effects, Outcome, Values};
 use crate::ranking::{Ranking, tenths};
 
 /// Shares of rows that the threshold table looks at.
@@ -53,7 +53,8 @@ pub struct ThresholdRow {
 /// `confidence` is that of the intervals, held within 0.5 and 0.9999.
 ///
 /// Of values the predictions and what was observed are in the unit of the values, and intervals are those of a mean in large
-/// samples; of survival curves they are the risk by the last grid day, see [`survival_calibration_table`].
+/// samples; of survival curves they are the risk by the last grid day, see [`survival_calibration_table`]. Of effects the observed is the mean
+/// outcome of treated rows less that of controls.
 pub fn calibration_table(labelled: &Labelled, confidence: f64) -> Vec<CalibrationBin> {
     match labelled.outcome() {
         Outcome::Binary(events) => {
@@ -61,6 +62,7 @@ pub fn calibration_table(labelled: &Labelled, confidence: f64) -> Vec<Calibratio
         }
         Outcome::Value(values) => value_bins(values, held_confidence(confidence)),
         Outcome::Survival(curves) => survival_bins(curves, curves.last_day(), held_confidence(confidence)),
+        Outcome::Uplift(effects) => effect_bins(effects, held_confidence(confidence)),
     }
 }
 
@@ -106,6 +108,26 @@ fn value_bins(values: &Values, confidence: f64) -> Vec<CalibrationBin> {
         bin_of(&values.expected, row_idxs, n_positives, mean_interval(&actual, confidence))
     };
     binned(&values.expected).iter().filter_map(row).collect()
+}
+
+/// Tenths by predicted effect: what was observed is the mean outcome of treated rows less that of controls; a tenth of one arm only is
+/// left out. `n_positives` counts outcomes above 0 of both arms.
+fn effect_bins(effects: &Effects, confidence: f64) -> Vec<CalibrationBin> {
+    let row = |row_idxs: &Vec<usize>| {
+        let arm = |treated: bool| -> Vec<f64> {
+            row_idxs.iter().filter(|&&row| effects.treated[row] == treated).map(|&row| effects.actual[row]).collect()
+        };
+        let (treated, controls) = (arm(true), arm(false));
+        if treated.is_empty() || controls.is_empty() {
+            return None;
+        }
+        let n_positives = treated.iter().chain(&controls).filter(|&&actual| actual > 0.0).count();
+        let (with, without) = (mean_interval(&treated, confidence), mean_interval(&controls, confidence));
+        let reach = (with.high - with.value).hypot(without.high - without.value);
+        let value = with.value - without.value;
+        bin_of(&effects.effect, row_idxs, n_positives, Interval { value, low: value - reach, high: value + reach })
+    };
+    binned(&effects.effect).iter().filter_map(row).collect()
 }
 
 fn survival_bins(curves: &Curves, day: f64, confidence: f64) -> Vec<CalibrationBin> {

@@ -4,7 +4,8 @@ use retain_core::{ColumnKind, FeatureSchema, FeatureSpec, SchemaError};
 
 use crate::calibrate::Calibrator;
 use crate::model::{
-    HazardModel, Head, Interval, MarginModel, Model, ModelError, Node, NodeKind, Shape, Term, Test, Tree, ValueHead, limits,
+    Arm, EffectPart, HazardModel, Head, Individual, Interval, MarginModel, Model, ModelError, Node, NodeKind, Shape, Term, Test,
+    Tree, UpliftModel, ValueHead, limits,
 };
 
 /// The name of the number behind the features of a hazard; names of columns do not begin with a blank.
@@ -31,6 +32,7 @@ impl Model {
                 amount.value.check(schema)?;
                 amount.decline.iter().try_for_each(|head| head.check(schema))
             }
+            Self::Uplift(uplift) => uplift.check(schema),
         }
     }
 }
@@ -44,6 +46,73 @@ impl Head {
         }
         self.calibrator.check()
     }
+}
+
+impl UpliftModel {
+    fn check(&self, schema: &FeatureSchema) -> Result<(), ModelError> {
+        let mismatch = |what| Err(ModelError::Mismatch { place: "uplift".to_owned(), what });
+        at_most("treatments", self.arms.len(), limits::MAX_ARMS)?;
+        if self.arms.is_empty() {
+            return mismatch("there should be at least one treatment");
+        }
+        let is_repeated = |(position, arm): (usize, &Arm)| self.arms[..position].iter().any(|other| other.name == arm.name);
+        if self.arms.iter().enumerate().any(is_repeated) {
+            return mismatch("each treatment should stand there once");
+        }
+        if !(self.limit > 0.0 && self.limit <= MAX_EFFECT) {
+            return mismatch("the limit of effects should lie above 0 and not above 1e100");
+        }
+        self.arms.iter().try_for_each(|arm| arm.check(schema))
+    }
+}
+
+impl Arm {
+    fn check(&self, schema: &FeatureSchema) -> Result<(), ModelError> {
+        let place = || format!("treatment `{}`", self.name);
+        check_effect(place, "average", self.average, -MAX_EFFECT)?;
+        check_effect(place, "half_width", self.half_width, 0.0)?;
+        self.individual.iter().try_for_each(|individual| individual.check(place, schema))
+    }
+}
+
+impl Individual {
+    fn check(&self, place: impl Fn() -> String, schema: &FeatureSchema) -> Result<(), ModelError> {
+        at_most("parts of a score", self.parts.len(), limits::MAX_PARTS)?;
+        if self.parts.is_empty() {
+            return Err(ModelError::Mismatch { place: place(), what: "a score should have at least one part" });
+        }
+        check_effect(&place, "center", self.center, -MAX_EFFECT)?;
+        check_effect(&place, "slope_half_width", self.slope_half_width, 0.0)?;
+        if !(0.0..=MAX_SLOPE).contains(&self.slope) {
+            return Err(ModelError::Mismatch { place: place(), what: "the slope should lie within 0 and 100" });
+        }
+        self.parts.iter().try_for_each(|part| match part {
+            EffectPart::Effect(margin) => {
+                margin.check(schema)?;
+                // What a margin may be, and effects may not: squares of these have to stay finite.
+                let is_large = size_of_margin(margin) > MAX_EFFECT;
+                let what = "the parts of an effect should not add up to more than 1e100";
+                if is_large { Err(ModelError::Mismatch { place: place(), what }) } else { Ok(()) }
+            }
+            EffectPart::Chances { weight, treated, control } => {
+                check_effect(&place, "weight", *weight, -MAX_EFFECT)?;
+                treated.check(schema)?;
+                control.check(schema)
+            }
+        })
+    }
+}
+
+/// Scores are in the unit of the effect: a larger slope would make noise of it.
+const MAX_SLOPE: f64 = 100.0;
+
+/// Effects up to here can be multiplied without leaving the numbers.
+const MAX_EFFECT: f64 = 1e100;
+
+fn check_effect(place: impl Fn() -> String, what: &'static str, found: f64, least: f64) -> Result<(), ModelError> {
+    finite(&place, what, found)?;
+    let what = if least < 0.0 { "a number of an effect lies beyond 1e100" } else { "half a width should lie within 0 and 1e100" };
+    if (least..=MAX_EFFECT).contains(&found) { Ok(()) } else { Err(ModelError::Mismatch { place: place(), what }) }
 }
 
 fn check_hazard(model: &HazardModel, schema: &FeatureSchema) -> Result<(), ModelError> {
@@ -128,8 +197,7 @@ impl MarginModel {
             check_term(position, term, schema)?;
         }
         self.trees.iter().enumerate().try_for_each(|(position, tree)| check_tree(position, tree, schema))?;
-        let terms = self.terms.iter().map(|term| size_of_shape(&term.shape) + term.mean.abs());
-        let size = self.intercept.abs() + terms.sum::<f64>() + self.trees.iter().map(size_of_tree).sum::<f64>();
+        let size = size_of_margin(self);
         if size.is_nan() || size > MAX_SIZE {
             return Err(ModelError::Mismatch {
                 place: "margin".to_owned(),
@@ -138,6 +206,12 @@ impl MarginModel {
         }
         Ok(())
     }
+}
+
+/// No row makes a margin larger.
+fn size_of_margin(margin: &MarginModel) -> f64 {
+    let terms = margin.terms.iter().map(|term| size_of_shape(&term.shape) + term.mean.abs());
+    margin.intercept.abs() + terms.sum::<f64>() + margin.trees.iter().map(size_of_tree).sum::<f64>()
 }
 
 /// No value of a feature makes a term larger.

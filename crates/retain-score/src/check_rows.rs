@@ -33,6 +33,9 @@ pub struct CheckRow {
     /// Expected amount, to the last bit; only of amounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_value: Option<f64>,
+    /// Effects of the treatments in their order, to the last bit; only of uplift.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<f64>,
 }
 
 /// A JSON value of a feature.
@@ -124,6 +127,11 @@ impl CheckRows {
             same_bits(position, "probability", check_row.probability, found.probability)?;
             let expected = |value: Option<f64>| value.unwrap_or(f64::NAN);
             same_bits(position, "expected value", expected(check_row.expected_value), expected(found.expected_value))?;
+            let effects = predictor.effects(&row).unwrap_or_default();
+            same_bits(position, "number of effects", check_row.effects.len() as f64, effects.len() as f64)?;
+            for (expected, found) in check_row.effects.iter().zip(effects) {
+                same_bits(position, "effect", *expected, found.effect)?;
+            }
         }
         Ok(())
     }

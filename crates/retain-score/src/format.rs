@@ -1,14 +1,18 @@
-//! `model.bin`: the model's own format, little-endian, version 3.
+//! `model.bin`: the model's own format, little-endian, version 4.
 //!
 //! ```text
 //! file       = magic "RETAINMB", version u32, n_features u32, model, end of file
-//! model      = 0 u8, head | 1 u8, hazard | 2 u8, amount                          (version 1: head)
+//! model      = 0 u8, head | 1 u8, hazard | 2 u8, amount | 3 u8, uplift      (version 1: head; uplift: from version 4 on)
 //! head       = margin, calibrator
 //! hazard     = n_periods u32, end f64…, horizon f64, n_causes u32, cause…
 //! cause      = n_bytes u32, name in UTF-8, head
 //! amount     = head, value, has_decline u8, head if so
 //! value      = margin, occurrence_weight f64, has_spread u8, margin if so, calibrator, has_interval u8, interval if so
 //! interval   = n_bins u32, border f64 × (n_bins − 1), low f64 × n_bins, high f64 × n_bins
+//! uplift     = limit f64, chooses u8, n_arms u32, arm…
+//! arm        = n_bytes u32, name in UTF-8, average f64, half_width f64, is_individual u8, individual if so
+//! individual = center f64, slope f64, slope_half_width f64, n_parts u32, part…
+//! part       = 0 u8, margin | 1 u8, weight f64, margin of treated, margin of controls
 //! margin     = intercept f64, n_terms u32, term…, n_trees u32, tree…
 //! term       = feature_idx u32, mean f64, shape
 //! shape      = 0 u8, low f64, high f64, log u8, center f64, scale f64, linear f64, quadratic f64, missing f64
@@ -27,15 +31,17 @@
 
 use crate::calibrate::Calibrator;
 use crate::model::{
-    AmountModel, Cause, HazardModel, Head, Interval, MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree, ValueHead,
-    limits,
+    AmountModel, Arm, Cause, EffectPart, HazardModel, Head, Individual, Interval, MarginModel, Model, Node, NodeKind, Shape,
+    Term, Test, Tree, UpliftModel, ValueHead, limits,
 };
 
 const MAGIC: &[u8; 8] = b"RETAINMB";
 
 /// The newest version that this build reads. It writes the oldest that can say what the model is, so that bundles of models without
 /// anything new keep their bytes.
-pub const MODEL_FORMAT_VERSION: u32 = 3;
+pub const MODEL_FORMAT_VERSION: u32 = 4;
+/// The version before effects.
+const UPLIFT_FREE_VERSION: u32 = 3;
 /// The version before amounts could be margins.
 const LOGARITHM_FREE_VERSION: u32 = 2;
 /// The first version: one head and nothing before it.
@@ -132,13 +138,21 @@ impl Model {
                 out.push(2);
                 put_amount(&mut out, amount);
             }
+            Self::Uplift(uplift) => {
+                out.push(3);
+                put_uplift(&mut out, uplift);
+            }
         }
         out
     }
 
     fn format_version(&self) -> u32 {
-        // Chances have no logarithm: see [`Model::check`].
-        if matches!(self.calibrator(), Calibrator::Logarithm) { MODEL_FORMAT_VERSION } else { LOGARITHM_FREE_VERSION }
+        match self {
+            Self::Uplift(_) => MODEL_FORMAT_VERSION,
+            // Chances have no logarithm: see [`Model::check`].
+            _ if matches!(self.calibrator(), Calibrator::Logarithm) => UPLIFT_FREE_VERSION,
+            _ => LOGARITHM_FREE_VERSION,
+        }
     }
 
     /// Reads the bytes of `model.bin`, and the number of features it was written with.
@@ -208,9 +222,44 @@ fn put_hazard(out: &mut Vec<u8>, hazard: &HazardModel) {
     put_f64(out, hazard.horizon_days);
     put_count(out, hazard.causes.len());
     for cause in &hazard.causes {
-        put_count(out, cause.name.len());
-        out.extend_from_slice(cause.name.as_bytes());
+        put_name(out, &cause.name);
         put_head(out, &cause.hazard);
+    }
+}
+
+fn put_name(out: &mut Vec<u8>, name: &str) {
+    put_count(out, name.len());
+    out.extend_from_slice(name.as_bytes());
+}
+
+fn put_uplift(out: &mut Vec<u8>, uplift: &UpliftModel) {
+    put_f64(out, uplift.limit);
+    out.push(u8::from(uplift.chooses));
+    put_count(out, uplift.arms.len());
+    for arm in &uplift.arms {
+        put_name(out, &arm.name);
+        put_f64s(out, [&arm.average, &arm.half_width]);
+        out.push(u8::from(arm.individual.is_some()));
+        arm.individual.iter().for_each(|individual| put_individual(out, individual));
+    }
+}
+
+fn put_individual(out: &mut Vec<u8>, individual: &Individual) {
+    put_f64s(out, [&individual.center, &individual.slope, &individual.slope_half_width]);
+    put_count(out, individual.parts.len());
+    for part in &individual.parts {
+        match part {
+            EffectPart::Effect(margin) => {
+                out.push(0);
+                put_margin(out, margin);
+            }
+            EffectPart::Chances { weight, treated, control } => {
+                out.push(1);
+                put_f64(out, *weight);
+                put_margin(out, treated);
+                put_margin(out, control);
+            }
+        }
     }
 }
 
@@ -372,7 +421,8 @@ impl<'a> Reader<'a> {
             0 => Ok(Model::Event(self.head()?)),
             1 => Ok(Model::Hazard(self.hazard()?)),
             2 => Ok(Model::Amount(self.amount()?)),
-            found => Err(FormatError::Tag { offset, what: "the model's form", expected: "0, 1, 2", found }),
+            3 => Ok(Model::Uplift(self.uplift()?)),
+            found => Err(FormatError::Tag { offset, what: "the model's form", expected: "0, 1, 2, 3", found }),
         }
     }
 
@@ -396,6 +446,37 @@ impl<'a> Reader<'a> {
         let n_causes = self.count("causes", 20, limits::MAX_CAUSES)?;
         let causes = (0..n_causes).map(|_| Ok(Cause { name: self.name()?, hazard: self.head()? }));
         Ok(HazardModel { period_ends, horizon_days, causes: causes.collect::<Result<_, _>>()? })
+    }
+
+    fn uplift(&mut self) -> Result<UpliftModel, FormatError> {
+        let limit = self.f64("the limit of effects")?;
+        let chooses = self.flag("chooses")?;
+        let n_arms = self.count("treatments", 21, limits::MAX_ARMS)?;
+        Ok(UpliftModel { limit, chooses, arms: (0..n_arms).map(|_| self.arm()).collect::<Result<_, _>>()? })
+    }
+
+    fn arm(&mut self) -> Result<Arm, FormatError> {
+        let (name, average) = (self.name()?, self.f64("an average effect")?);
+        let half_width = self.f64("half the width of an average")?;
+        let individual = if self.flag("is_individual")? { Some(self.individual()?) } else { None };
+        Ok(Arm { name, average, half_width, individual })
+    }
+
+    fn individual(&mut self) -> Result<Individual, FormatError> {
+        let (center, slope) = (self.f64("the center")?, self.f64("the slope")?);
+        let slope_half_width = self.f64("half the width of a slope")?;
+        let n_parts = self.count("parts of a score", 17, limits::MAX_PARTS)?;
+        let parts = (0..n_parts).map(|_| self.part()).collect::<Result<_, _>>()?;
+        Ok(Individual { parts, center, slope, slope_half_width })
+    }
+
+    fn part(&mut self) -> Result<EffectPart, FormatError> {
+        let offset = self.offset;
+        match self.u8("a part's kind")? {
+            0 => Ok(EffectPart::Effect(self.margin()?)),
+            1 => Ok(EffectPart::Chances { weight: self.f64("a weight")?, treated: self.margin()?, control: self.margin()? }),
+            found => Err(FormatError::Tag { offset, what: "a part's kind", expected: "0, 1", found }),
+        }
     }
 
     fn name(&mut self) -> Result<String, FormatError> {

@@ -10,6 +10,7 @@ mod bundle;
 mod calibrate;
 mod check;
 mod check_rows;
+mod effects;
 mod engine;
 mod explain;
 mod format;
@@ -25,13 +26,14 @@ pub use bundle::{Bundle, BundleError, FILES, MANIFEST, sha256};
 pub use calibrate::{Calibrator, sigmoid, softplus};
 pub use check::with_period;
 pub use check_rows::{CheckRow, CheckRowError, CheckRows, CheckValue};
+pub use effects::Effect;
 pub use engine::{Engine, Kernel};
 pub use explain::Explanation;
 pub use format::{FormatError, MODEL_FORMAT_VERSION};
 pub use manifest::{BUNDLE_FORMAT_VERSION, Band, Bands, DateRange, Manifest};
 pub use model::{
-    AmountModel, Cause, HazardModel, Head, Interval, MarginModel, Model, ModelError, Node, NodeKind, Shape, Term, Test, Tree,
-    ValueHead, limits,
+    AmountModel, Arm, Cause, EffectPart, HazardModel, Head, Individual, Interval, MarginModel, Model, ModelError, Node, NodeKind,
+    Shape, Term, Test, Tree, UpliftModel, ValueHead, limits,
 };
 pub use predictor::{Prediction, Predictor, SurvivalCurve};
 pub use reference::{Histogram, REFERENCE_FORMAT_VERSION, Reference, ReferenceError};

@@ -74,7 +74,8 @@ pub struct DateRange {
     pub to: String,
 }
 
-/// Where the medium and the high band begin: probabilities of leaving (churn, survival) or expected amounts (ltv, engagement).
+/// Where the medium and the high band begin: probabilities of leaving (churn, survival), expected amounts (ltv, engagement) or effects
+/// (uplift).
 ///
 /// Chosen by capacity, from predictions on rows the fit did not see: the highest tenth is high, the next two tenths medium. A fixed
 /// 0.5 would say nothing where few customers leave. High is urgent where leaving is predicted, and valuable or active where amounts

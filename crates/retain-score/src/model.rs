@@ -18,6 +18,8 @@ pub enum Model {
     Hazard(HazardModel),
     /// How much comes within the horizon.
     Amount(AmountModel),
+    /// What treatments change within the horizon.
+    Uplift(UpliftModel),
 }
 
 /// A margin and what it means: log-odds from features, then a probability from log-odds.
@@ -91,6 +93,60 @@ pub struct Interval {
     pub low: Vec<f64>,
     /// What is added for the upper limit; not below `low`.
     pub high: Vec<f64>,
+}
+
+/// What each treatment changes, compared with the control.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpliftModel {
+    /// The treatments, at least one.
+    pub arms: Vec<Arm>,
+    /// Whether who gets what is chosen for each customer; otherwise the treatment of the largest average stands for the model: choosing did
+    /// not bring more than giving it to all.
+    pub chooses: bool,
+    /// No effect is larger, whatever its sign: 1 of chances, the largest amount there was of amounts. Above 0.
+    pub limit: f64,
+}
+
+/// The effect of one treatment: `average + slope · (score − center)`, or the average alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arm {
+    /// The value of the treatment column.
+    pub name: String,
+    /// The effect on average.
+    pub average: f64,
+    /// Half the width of the average's 95 % interval, from 0.
+    pub half_width: f64,
+    /// How customers differ; none where the table did not tell them apart: everybody has the average.
+    pub individual: Option<Individual>,
+}
+
+/// How the effect of a treatment differs from customer to customer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Individual {
+    /// What adds up to the score, at least one.
+    pub parts: Vec<EffectPart>,
+    /// The mean score in training.
+    pub center: f64,
+    /// What a difference in scores is as a difference in effects, from 0 to 100.
+    pub slope: f64,
+    /// Half the width of the slope's 95 % interval, from 0.
+    pub slope_half_width: f64,
+}
+
+/// A part of a score, in the unit of the effect.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EffectPart {
+    /// The margin itself.
+    Effect(MarginModel),
+    /// `weight · (sigmoid(treated) − sigmoid(control))`: a difference of chances.
+    Chances {
+        /// How much it counts.
+        weight: f64,
+        /// Log-odds with the treatment.
+        treated: MarginModel,
+        /// Log-odds without it.
+        control: MarginModel,
+    },
 }
 
 /// A sum of parts, in log-odds: `intercept + Σ term(feature) + Σ tree(row)`.
@@ -214,6 +270,10 @@ pub mod limits {
     pub const MAX_PERIODS: usize = 36;
     /// Ways of leaving.
     pub const MAX_CAUSES: usize = 20;
+    /// Treatments of a model.
+    pub const MAX_ARMS: usize = 20;
+    /// Parts of the score of a treatment.
+    pub const MAX_PARTS: usize = 50;
     /// Bins of an interval.
     pub const MAX_BINS: usize = 1_000;
 }
@@ -273,14 +333,29 @@ pub enum ModelError {
 }
 
 impl Model {
-    /// The calibrator of what the model is for: the event, the hazard of the first cause, or the expected amount.
+    /// The calibrator of what the model is for: the event, the hazard of the first cause, or the expected amount; effects have none.
     pub fn calibrator(&self) -> &Calibrator {
         match self {
             Self::Event(head) => &head.calibrator,
             // The check of a model asks for a cause.
             Self::Hazard(hazard) => hazard.causes.first().map_or(&Calibrator::Identity, |cause| &cause.hazard.calibrator),
             Self::Amount(amount) => &amount.value.calibrator,
+            Self::Uplift(_) => &Calibrator::Identity,
         }
+    }
+}
+
+impl UpliftModel {
+    /// The position of the treatment whose effect on average is the largest, of equals the first.
+    pub fn largest_average(&self) -> usize {
+        let averages = self.arms.iter().map(|arm| arm.average).enumerate();
+        averages.rev().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(position, _)| position)
+    }
+
+    /// The position of the treatment that stands for the model where there is room for one only: the first whose effect differs from customer to
+    /// customer, else the first.
+    pub fn leading(&self) -> usize {
+        self.arms.iter().position(|arm| arm.individual.is_some()).unwrap_or(0)
     }
 }
 

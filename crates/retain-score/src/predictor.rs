@@ -6,6 +6,7 @@ use retain_core::FeatureSchema;
 
 use crate::calibrate::{Calibrator, softplus};
 use crate::check::with_period;
+use crate::effects::{CompiledArm, CompiledUplift, Effect, chance_above_zero};
 use crate::engine::Engine;
 use crate::explain::Explanation;
 use crate::model::{AmountModel, HazardModel, Head, Interval, Model, ModelError, ValueHead};
@@ -20,14 +21,16 @@ pub struct Predictor {
 /// The answer for one row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prediction {
-    /// What contributions add up to: log-odds before calibration; of an amount, the log of the expected amount before calibration.
+    /// What contributions add up to: log-odds before calibration; of an amount, the log of the expected amount before calibration; of
+    /// uplift, the effect of the treatment that [`Predictor::best_of`] takes.
     pub margin: f64,
-    /// Calibrated probability, within `[0, 1]`: that it happens within the horizon (churn, survival), or that the amount is above 0.
+    /// Calibrated probability, within `[0, 1]`: that it happens within the horizon (churn, survival), that the amount is above 0, or that
+    /// the effect is, by the normal distribution that its limits are of (uplift).
     /// [`crate::Scorer`], which knows the task, tells the opposite of engagement: that there is no activity.
     pub probability: f64,
     /// The expected amount; only of amounts.
     pub expected_value: Option<f64>,
-    /// Lower and upper limit of the amount, where the model has an interval.
+    /// Lower and upper limit of the amount, where the model has an interval; of uplift, those of the effect.
     pub limits: Option<(f64, f64)>,
     /// The probability that the amount falls to half of what it was, or less, where the model knows what it was.
     pub decline: Option<f64>,
@@ -51,6 +54,7 @@ enum Form {
     Event(Box<CompiledHead>),
     Hazard(CompiledHazard),
     Amount(Box<CompiledAmount>),
+    Uplift(CompiledUplift),
 }
 
 #[derive(Debug, Clone)]
@@ -109,6 +113,7 @@ impl Predictor {
             Model::Event(head) => Form::Event(Box::new(CompiledHead::new(head, schema)?)),
             Model::Hazard(hazard) => Form::Hazard(CompiledHazard::new(hazard, schema)?),
             Model::Amount(amount) => Form::Amount(Box::new(CompiledAmount::new(amount, schema)?)),
+            Model::Uplift(uplift) => Form::Uplift(CompiledUplift::new(uplift, schema)?),
         };
         Ok(Self { n_features: schema.n_features(), form })
     }
@@ -119,6 +124,7 @@ impl Predictor {
             Form::Event(head) => head.engine.n_trees(),
             Form::Hazard(hazard) => hazard.causes.iter().map(|cause| cause.engine.n_trees()).sum(),
             Form::Amount(amount) => amount.engines().map(Engine::n_trees).sum(),
+            Form::Uplift(uplift) => uplift.engines().map(Engine::n_trees).sum(),
         }
     }
 
@@ -137,6 +143,7 @@ impl Predictor {
                 Prediction::of_event(log_odds(probability), probability)
             }
             Form::Amount(amount) => amount.predict(row),
+            Form::Uplift(uplift) => Prediction::of_effect(&uplift.best(row).1),
         }
     }
 
@@ -154,7 +161,9 @@ impl Predictor {
                 let answer = |margin: f64| Prediction::of_event(margin, head.calibrator.probability(margin));
                 predictions.extend(margins.into_iter().map(answer));
             }
-            Form::Hazard(_) => predictions.extend(values.chunks_exact(self.n_features).map(|row| self.predict(row))),
+            Form::Hazard(_) | Form::Uplift(_) => {
+                predictions.extend(values.chunks_exact(self.n_features).map(|row| self.predict(row)))
+            }
             Form::Amount(amount) => amount.predict_rows(values, predictions),
         }
     }
@@ -185,7 +194,7 @@ impl Predictor {
     pub fn survival(&self, row: &[f64], elapsed_days: f64) -> Option<SurvivalCurve> {
         match &self.form {
             Form::Hazard(hazard) => Some(hazard.curve(row, elapsed_days)),
-            Form::Event(_) | Form::Amount(_) => None,
+            Form::Event(_) | Form::Amount(_) | Form::Uplift(_) => None,
         }
     }
 
@@ -193,7 +202,7 @@ impl Predictor {
     pub fn last_day(&self) -> Option<f64> {
         match &self.form {
             Form::Hazard(hazard) => hazard.period_ends.last().copied(),
-            Form::Event(_) | Form::Amount(_) => None,
+            Form::Event(_) | Form::Amount(_) | Form::Uplift(_) => None,
         }
     }
 
@@ -201,14 +210,45 @@ impl Predictor {
     pub fn causes(&self) -> &[String] {
         match &self.form {
             Form::Hazard(hazard) => &hazard.names,
-            Form::Event(_) | Form::Amount(_) => &[],
+            Form::Event(_) | Form::Amount(_) | Form::Uplift(_) => &[],
+        }
+    }
+
+    /// What each treatment changes for one encoded row, in the order of the model; none where the model has no treatments.
+    ///
+    /// # Panics
+    /// When `row` does not have one number per feature of the schema.
+    pub fn effects(&self, row: &[f64]) -> Option<Vec<Effect<'_>>> {
+        match &self.form {
+            Form::Uplift(uplift) => Some(uplift.effects(row).collect()),
+            Form::Event(_) | Form::Hazard(_) | Form::Amount(_) => None,
+        }
+    }
+
+    /// Which of the effects that [`Predictor::effects`] told stands for the model, and the prediction that it is; none for other models.
+    ///
+    /// It is the treatment that does most for the customer; where choosing for each customer did not bring more than giving all the same, it
+    /// is the treatment of the largest average.
+    pub fn best_of(&self, effects: &[Effect<'_>]) -> Option<(usize, Prediction)> {
+        let Form::Uplift(uplift) = &self.form else { return None };
+        let best = uplift.best_of(effects)?;
+        Some((best, Prediction::of_effect(&effects[best])))
+    }
+
+    /// Names of the treatments, in the order of [`Predictor::effects`]; empty for other models.
+    pub fn treatments(&self) -> Vec<&str> {
+        match &self.form {
+            Form::Uplift(uplift) => uplift.arms.iter().map(CompiledArm::name).collect(),
+            Form::Event(_) | Form::Hazard(_) | Form::Amount(_) => Vec::new(),
         }
     }
 
     /// Explains one encoded row: contributions that sum with the base margin to the margin of the explanation.
     ///
     /// Of an event they are in log-odds before calibration; of an amount in the log of the expected amount before calibration.
-    /// A hazard is explained by the mean log-odds of leaving over the periods up to the horizon.
+    /// A hazard is explained by the mean log-odds of leaving over the periods up to the horizon. Uplift is explained by the effect of the
+    /// treatment that does most, in its own unit: where that is a difference of chances, the change of each chance from its base goes to
+    /// the features as their contributions to its log-odds do.
     ///
     /// # Panics
     /// When `row` does not have one number per feature of the schema.
@@ -217,6 +257,7 @@ impl Predictor {
             Form::Event(head) => head.engine.explain(row),
             Form::Hazard(hazard) => hazard.explain(row),
             Form::Amount(amount) => amount.explain(row),
+            Form::Uplift(uplift) => uplift.explain(row),
         }
     }
 }
@@ -224,6 +265,11 @@ impl Predictor {
 impl Prediction {
     fn of_event(margin: f64, probability: f64) -> Self {
         Self { margin, probability, expected_value: None, limits: None, decline: None }
+    }
+
+    fn of_effect(effect: &Effect<'_>) -> Self {
+        let limits = Some((effect.low, effect.high));
+        Self { margin: effect.effect, probability: chance_above_zero(effect), expected_value: None, limits, decline: None }
     }
 }
 
@@ -522,7 +568,7 @@ impl CompiledAmount {
 
 impl Explanation {
     /// Adds a part that counts as `bend(margin)`: its change from base to row goes to the features as their contributions do.
-    fn add_bent(&mut self, part: &Self, bend: impl Fn(f64) -> f64) {
+    pub(crate) fn add_bent(&mut self, part: &Self, bend: impl Fn(f64) -> f64) {
         let (base, bent) = (bend(part.base_margin), bend(part.margin));
         let moved: f64 = part.contributions.iter().sum();
         // Where nothing moved there is nothing to share out, and the rounding goes to the base.

@@ -5,6 +5,7 @@ use std::path::Path;
 use retain_core::{FeatureSchema, TaskKind};
 
 use crate::bundle::{Bundle, BundleError};
+use crate::effects::Effect;
 use crate::explain::Explanation;
 use crate::manifest::{Band, Manifest};
 use crate::model::{Model, ModelError};
@@ -59,8 +60,8 @@ impl Scorer {
 
     /// Scores one encoded row.
     ///
-    /// The probability is what the task's kind asks for: leaving within the horizon (churn, survival), any value (ltv), or no activity
-    /// (engagement).
+    /// The probability is what the task's kind asks for: leaving within the horizon (churn, survival), any value (ltv), no activity
+    /// (engagement), or an effect above 0 (uplift).
     ///
     /// # Panics
     /// When `row` does not have one number per feature of the schema.
@@ -80,7 +81,7 @@ impl Scorer {
     fn of_kind(&self, prediction: Prediction) -> Prediction {
         match self.manifest.kind {
             TaskKind::Engagement => Prediction { probability: 1.0 - prediction.probability, ..prediction },
-            TaskKind::Churn | TaskKind::Survival | TaskKind::Ltv => prediction,
+            TaskKind::Churn | TaskKind::Survival | TaskKind::Ltv | TaskKind::Uplift => prediction,
         }
     }
 
@@ -112,13 +113,25 @@ impl Scorer {
         self.predictor.survival(row, elapsed_days)
     }
 
+    /// What each treatment changes for one encoded row, see [`Predictor::effects`].
+    ///
+    /// # Panics
+    /// When `row` does not have one number per feature of the schema.
+    pub fn effects(&self, row: &[f64]) -> Option<Vec<Effect<'_>>> {
+        self.predictor.effects(row)
+    }
+
     /// The model without its manifest.
     pub fn predictor(&self) -> &Predictor {
         &self.predictor
     }
 
-    /// The band of a prediction: by its probability, or by the expected amount where there is one.
+    /// The band of a prediction: by its probability, by the expected amount where there is one, or by the effect of uplift.
     pub fn band(&self, prediction: &Prediction) -> Band {
-        self.manifest.bands.of(prediction.expected_value.unwrap_or(prediction.probability))
+        let measure = match self.manifest.kind {
+            TaskKind::Uplift => prediction.margin,
+            _ => prediction.expected_value.unwrap_or(prediction.probability),
+        };
+        self.manifest.bands.of(measure)
     }
 }

@@ -12,8 +12,8 @@ use std::cell::Cell;
 
 use retain_core::{ColumnKind, Day, FeatureSchema, FeatureSpec, FeatureValue};
 use retain_score::{
-    AmountModel, Calibrator, Cause, Engine, HazardModel, Head, Interval, Kernel, MarginModel, Model, Node, NodeKind, Predictor,
-    Shape, Term, Test, Tree, ValueHead, with_period,
+    AmountModel, Arm, Calibrator, Cause, EffectPart, Engine, HazardModel, Head, Individual, Interval, Kernel, MarginModel, Model,
+    Node, NodeKind, Predictor, Shape, Term, Test, Tree, UpliftModel, ValueHead, with_period,
 };
 
 /// The system's allocator, which counts what this thread asks of it.
@@ -92,6 +92,24 @@ fn models(schema: &FeatureSchema) -> Vec<Model> {
             causes: vec![cause("price"), cause("service")],
         }),
         Model::Amount(AmountModel { occurrence: head(schema), value, decline: Some(head(schema)) }),
+        Model::Uplift(UpliftModel {
+            arms: vec![Arm {
+                name: "mail".to_owned(),
+                average: 0.1,
+                half_width: 0.05,
+                individual: Some(Individual {
+                    parts: vec![
+                        EffectPart::Effect(head(schema).margin),
+                        EffectPart::Chances { weight: 1.0, treated: head(schema).margin, control: head(schema).margin },
+                    ],
+                    center: 0.0,
+                    slope: 0.5,
+                    slope_half_width: 0.1,
+                }),
+            }],
+            limit: 1.0,
+            chooses: true,
+        }),
     ]
 }
 

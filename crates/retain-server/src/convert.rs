@@ -13,7 +13,7 @@ use std::sync::Arc;
 use prost_types::Timestamp;
 use retain_core::{Day, FeatureSchema, FeatureSpec, FeatureValue, TaskKind, ValueError, ValueNote, nearest};
 use retain_proto::v1;
-use retain_score::{Band, Manifest, Prediction, SurvivalCurve};
+use retain_score::{Band, Effect, Manifest, Prediction, SurvivalCurve};
 
 use crate::customers::{StoredCells, StoredRow};
 use crate::models::{Alias, Asked, LiveModel};
@@ -238,6 +238,7 @@ pub(crate) fn model_version(manifest: &Manifest) -> v1::ModelVersion {
         TaskKind::Survival => v1::ModelKind::Survival,
         TaskKind::Ltv => v1::ModelKind::Ltv,
         TaskKind::Engagement => v1::ModelKind::Engagement,
+        TaskKind::Uplift => v1::ModelKind::Uplift,
     };
     v1::ModelVersion {
         name: manifest.name.to_string(),
@@ -296,7 +297,11 @@ impl Wanted {
 pub(crate) fn predict(asked: &Asked<'_>, row: &mut EncodedRow, wanted: Wanted) -> (v1::Prediction, Prediction) {
     let model = asked.model;
     let Wanted { top_k_reasons, language, elapsed_days, with_curve, is_counted } = wanted;
-    let prediction = model.scorer.predict_after(&row.values, elapsed_days);
+    let is_uplift = model.scorer.manifest().kind == TaskKind::Uplift;
+    let effects = if is_uplift { model.scorer.effects(&row.values).unwrap_or_default() } else { Vec::new() };
+    // Their best is the prediction: no margin is added up twice.
+    let of_effects = model.scorer.predictor().best_of(&effects).map(|(_, prediction)| prediction);
+    let prediction = of_effects.unwrap_or_else(|| model.scorer.predict_after(&row.values, elapsed_days));
     if is_counted {
         model.observed.row(&row.values, &prediction);
     }
@@ -323,8 +328,14 @@ pub(crate) fn predict(asked: &Asked<'_>, row: &mut EncodedRow, wanted: Wanted) -
         decline_probability: decline,
         curve: curve.map(|curve| survival_curve(model, &curve)),
         alias: alias(asked.alias).into(),
+        effects: effects.iter().map(treatment_effect).collect(),
     };
     (answer, prediction)
+}
+
+fn treatment_effect(effect: &Effect<'_>) -> v1::TreatmentEffect {
+    let Effect { treatment, effect, low, high, conclusive } = *effect;
+    v1::TreatmentEffect { treatment: treatment.to_owned(), effect, low, high, conclusive }
 }
 
 fn survival_curve(model: &LiveModel, curve: &SurvivalCurve) -> v1::SurvivalCurve {

@@ -165,10 +165,10 @@ impl Drift {
     }
 
     fn score(&self, prediction: &Prediction) -> f64 {
-        if self.reference.scores.name == "probability" {
-            prediction.probability
-        } else {
-            prediction.expected_value.unwrap_or(f64::NAN)
+        match self.reference.scores.name.as_str() {
+            "probability" => prediction.probability,
+            "uplift" => prediction.margin,
+            _ => prediction.expected_value.unwrap_or(f64::NAN),
         }
     }
 

@@ -121,7 +121,8 @@ fn metadata(set: &LiveSet, model: &LiveModel) -> ModelMetadataResponse {
     });
     let name = &model.scorer.manifest().name;
     let versions = set.by_name.get(name).into_iter().flat_map(|versions| versions.versions.keys());
-    let outputs = Output::ALL.iter().filter(|output| **output != Output::ExpectedValue || model.scorer.schema().has_amounts());
+    let outputs =
+        Output::ALL.iter().filter(|output| **output != Output::ExpectedValue || model.scorer.manifest().kind.is_amount());
     ModelMetadataResponse {
         name: name.to_string(),
         versions: versions.map(u32::to_string).collect(),
@@ -237,7 +238,7 @@ fn wanted_outputs(
     model: &LiveModel,
     violations: &mut Violations,
 ) -> Vec<Output> {
-    let has = |output: &Output| *output != Output::ExpectedValue || model.scorer.schema().has_amounts();
+    let has = |output: &Output| *output != Output::ExpectedValue || model.scorer.manifest().kind.is_amount();
     let known: Vec<Output> = Output::ALL.into_iter().filter(has).collect();
     if requested.is_empty() {
         return known;

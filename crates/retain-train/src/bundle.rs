@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use retain_core::Day;
+use retain_core::{Day, TaskKind};
 use retain_data::{Dataset, TableReport, Task};
 use retain_score::{BUNDLE_FORMAT_VERSION, Bands, Bundle, DateRange, Manifest, Model};
 
@@ -28,7 +28,8 @@ pub(crate) struct BundleParts<'a> {
     pub(crate) configuration: String,
     pub(crate) model: Model,
     pub(crate) metrics: &'a MetricsFile,
-    /// The winner's probabilities on the rows that judged it; of amounts, the expected amounts. Bands are drawn from these.
+    /// The winner's probabilities on the rows that judged it; of amounts, the expected amounts; of uplift, the
+    /// effects of the treatment that does most. Bands are drawn from these.
     pub(crate) judged: &'a [f64],
     pub(crate) warnings: &'a [String],
     /// Whether the run would have done more with more time.
@@ -40,7 +41,11 @@ pub(crate) fn build_bundle(parts: &BundleParts<'_>) -> Result<Bundle, TrainError
     let manifest = manifest(parts);
     let observed = parts.dataset.observed.as_ref().and_then(|days| last(days)).or(parts.report.reference);
     let check_rows = draw_check_rows(parts.dataset, &parts.model, observed, parts.seed)?;
-    let predicted = if parts.task.kind.is_amount() { "expected_value" } else { "probability" };
+    let predicted = match parts.task.kind {
+        TaskKind::Ltv | TaskKind::Engagement => "expected_value",
+        TaskKind::Uplift => "uplift",
+        TaskKind::Churn | TaskKind::Survival => "probability",
+    };
     let reference = reference(parts.dataset, predicted, parts.judged);
     Ok(Bundle {
         card: model_card(&manifest, parts),
@@ -76,7 +81,7 @@ fn manifest(parts: &BundleParts<'_>) -> Manifest {
 /// What a task, a table and a model say of themselves: how the model came about is left blank, and no customer is in a band.
 pub(crate) fn base_manifest(task: &Task, dataset: &Dataset, model: &Model, seed: u64) -> Manifest {
     // Without a distribution nothing is high: the border is the largest value there is.
-    let none = if task.kind.is_amount() { f64::MAX } else { 1.0 };
+    let none = if task.kind.is_amount() || task.kind == TaskKind::Uplift { f64::MAX } else { 1.0 };
     Manifest {
         format_version: BUNDLE_FORMAT_VERSION,
         name: task.name.clone(),

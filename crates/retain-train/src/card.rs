@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
+use retain_core::TaskKind;
 use retain_eval::{Evaluation, Metric, OutcomeKind, ThresholdRow};
 use retain_score::{Calibrator, Manifest, Model};
 
 use crate::bundle::BundleParts;
 use crate::metrics_file::{Importance, LeaderboardRow, Measurement};
+use crate::uplift::formulas;
 
 /// Features shown in the importance table.
 const N_IMPORTANT: usize = 15;
@@ -19,7 +21,16 @@ pub(crate) fn model_card(manifest: &Manifest, parts: &BundleParts<'_>) -> String
         amount(&mut card, manifest);
     }
     data(&mut card, manifest, parts);
-    measurement(&mut card, "Quality", &parts.metrics.validation);
+    match &parts.metrics.uplift {
+        Some(uplift) => {
+            uplift.write_card(&mut card);
+            for treatment in &uplift.treatments {
+                measurement(&mut card, &format!("Quality of `{}`", escaped(&treatment.treatment)), &treatment.measurement);
+            }
+            formulas(&mut card);
+        }
+        None => measurement(&mut card, "Quality", &parts.metrics.validation),
+    }
     for head in &parts.metrics.heads {
         measurement(&mut card, &format!("Quality of the chance that {}", head.answer), &head.measurement);
     }
@@ -64,13 +75,21 @@ pub(crate) fn lead(manifest: &Manifest) -> String {
 
 pub(crate) fn use_and_label(card: &mut String, manifest: &Manifest) {
     put!(card, "## Intended use\n");
-    put!(
-        card,
-        "Ranking customers by {} and stating how large it is, so that people or rules decide whom to contact. Not for \
-        credit, employment, insurance or prices; and a high {} does not say that contacting the customer will help.\n",
-        if manifest.kind.is_amount() { "what they will bring or do" } else { "their risk" },
-        if manifest.kind.is_amount() { "expectation" } else { "risk" }
-    );
+    if manifest.kind == TaskKind::Uplift {
+        put!(
+            card,
+            "Choosing whom to treat, and how, by what a treatment changes, so that people or rules decide whom to contact. Not for credit, \
+            employment, insurance or prices; and what a treatment changed for customers like these may change with season and offer.\n"
+        );
+    } else {
+        let (by, what) =
+            if manifest.kind.is_amount() { ("what they will bring or do", "expectation") } else { ("their risk", "risk") };
+        put!(
+            card,
+            "Ranking customers by {by} and stating how large it is, so that people or rules decide whom to contact. Not for \
+            credit, employment, insurance or prices; and a high {what} does not say that contacting the customer will help.\n"
+        );
+    }
     put!(card, "## Label\n");
     put!(card, "> {}\n", manifest.definition.replace('\n', "\n> "));
 }
@@ -207,6 +226,9 @@ impl Words {
             OutcomeKind::Value => {
                 words("above 0", "mean amount", [(Metric::NormalizedGini, "normalized Gini"), (Metric::Spearman, "Spearman")])
             }
+            OutcomeKind::Uplift => {
+                words("with the outcome", "observed effect", [(Metric::Qini, "Qini"), (Metric::UpliftAt30, "uplift@30")])
+            }
             OutcomeKind::Survival => words(
                 "seen to leave",
                 "left by the horizon",
@@ -251,6 +273,7 @@ pub(crate) fn importance(card: &mut String, model: &Model, importance: &[Importa
         Model::Amount(amount) if amount.value.calibrator == Calibrator::Logarithm => "the expected amount",
         Model::Hazard(_) => "mean log-odds of leaving in a period up to the horizon",
         Model::Amount(_) => "the logarithm of the expected amount",
+        Model::Uplift(_) => "the effect of the treatment that does most",
     };
     put!(card, "Mean absolute contribution in {scale}: association, not effect.\n");
     put!(card, "| feature | contribution |\n|---|---|");
@@ -269,10 +292,12 @@ fn limits(card: &mut String, manifest: &Manifest, parts: &BundleParts<'_>) {
             it was measured on, which flatters it a little."
         );
     }
-    put!(
-        card,
-        "- If customers in the training table were already being retained, the model predicts what happens under that treatment."
-    );
+    if manifest.kind != TaskKind::Uplift {
+        put!(
+            card,
+            "- If customers in the training table were already being retained, the model predicts what happens under that treatment."
+        );
+    }
     if let Model::Hazard(_) = parts.model {
         put!(
             card,

@@ -34,12 +34,20 @@ pub(crate) fn draw_check_rows(
         let features: BTreeMap<String, CheckValue> = features
             .filter_map(|(feature, quantiles)| Some((feature.name.clone(), draw_value(feature, quantiles, observed, &mut rng)?)))
             .collect();
-        let mut row =
-            CheckRow { features, observed: observed.map(Day::days), margin: 0.0, probability: 0.0, expected_value: None };
+        let mut row = CheckRow {
+            features,
+            observed: observed.map(Day::days),
+            margin: 0.0,
+            probability: 0.0,
+            expected_value: None,
+            effects: Vec::new(),
+        };
         let encoded = row.encode(&dataset.schema).unwrap_or_else(|_| vec![f64::NAN; dataset.n_features()]);
         let prediction = predictor.predict(&encoded);
         (row.margin, row.probability, row.expected_value) =
             (prediction.margin, prediction.probability, prediction.expected_value);
+        let effects = predictor.effects(&encoded).unwrap_or_default();
+        row.effects = effects.iter().map(|effect| effect.effect).collect();
         row
     });
     Ok(CheckRows { rows: rows.collect() })

@@ -189,6 +189,8 @@ fn table_of(schema: &FeatureSchema, columns: Vec<Vec<f64>>) -> Dataset {
         group: Vec::new(),
         duration: None,
         past: None,
+        treatment: None,
+        propensity: None,
         observed: None,
     }
 }
@@ -221,5 +223,7 @@ fn margins(model: &Model) -> Vec<&MarginModel> {
         Model::Event(head) => vec![&head.margin],
         Model::Hazard(hazard) => hazard.causes.iter().map(|cause| &cause.hazard.margin).collect(),
         Model::Amount(amount) => vec![&amount.value.margin],
+        // The libraries' models are none.
+        Model::Uplift(_) => Vec::new(),
     }
 }

@@ -23,11 +23,13 @@ mod reference;
 mod select;
 mod survival;
 mod train;
+mod uplift;
 
 pub use amount::AMOUNT_METRICS;
 pub use imported::{ImportParts, MeasuringTable, amount_model, import_bundle};
 pub use learner::{Configuration, FitContext, FitError, Learner, Loss};
 pub use metrics_file::{HeadMeasurement, Importance, LeaderboardRow, Measurement, MetricsFile};
-pub use outcome::{baseline, labelled, occurrence};
+pub use outcome::{arm_measurement, baseline, labelled, occurrence};
 pub use survival::SurvivalError;
 pub use train::{LEADERBOARD_METRICS, Preference, Progress, TrainError, TrainOptions, Trained, train};
+pub use uplift::{PolicyValue, TreatmentReport, UpliftError, UpliftReport, Verdict};

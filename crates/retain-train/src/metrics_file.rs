@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::{CurveDays, labelled};
 use crate::train::TrainError;
+use crate::uplift::UpliftReport;
 
 /// Rows whose contributions are averaged for the importance of features.
 const IMPORTANCE_ROWS: usize = 1_000;
@@ -39,6 +40,9 @@ pub struct MetricsFile {
     /// metrics. Left out for churn, where it is the rate of positives in the manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub baseline_prediction: Vec<f64>,
+    /// What was learned of every treatment; only of uplift, whose `validation` is that of the leading treatment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplift: Option<UpliftReport>,
 }
 
 /// One set of predictions, measured.
@@ -82,7 +86,7 @@ pub struct LeaderboardRow {
     /// The calibrator that did best.
     pub calibrator: String,
     /// What the choice was made by, less is better: log loss after calibration of events; of amounts 1 − the mean of normalised Gini
-    /// and Spearman.
+    /// and Spearman; of effects 1 − Qini.
     #[serde(alias = "selection_log_loss")]
     pub selection_loss: f64,
     /// Whether this one was bundled.
@@ -124,6 +128,10 @@ impl Measurement {
             Model::Hazard(hazard) => {
                 let day = CurveDays::new(&hazard.period_ends, dataset).metric_days(hazard.horizon_days);
                 Self::of_curves(measured_on, &labelled, baseline, day, options)?
+            }
+            Model::Uplift(_) => {
+                let average = labelled.with_constant(baseline)?;
+                Self::beside(measured_on, &labelled, ("the average for all", &average), options)
             }
             Model::Event(_) | Model::Amount(_) => {
                 Self::new(measured_on, &labelled, baseline.first().copied().unwrap_or(f64::NAN), options)?
@@ -205,7 +213,16 @@ impl MetricsFile {
         model: &Model,
     ) -> Result<Self, ModelError> {
         let (importance, baseline_prediction) = (importance(dataset, model)?, Vec::new());
-        Ok(Self { format_version: 1, validation, test, heads: Vec::new(), leaderboard, importance, baseline_prediction })
+        Ok(Self {
+            format_version: 1,
+            validation,
+            test,
+            heads: Vec::new(),
+            leaderboard,
+            importance,
+            baseline_prediction,
+            uplift: None,
+        })
     }
 }
 

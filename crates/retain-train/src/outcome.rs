@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 use retain_data::Dataset;
-use retain_eval::{EvalError, Horizon, Labelled, kaplan_meier};
+use retain_eval::{BootstrapOptions, EvalError, Horizon, Labelled, Metric, kaplan_meier};
 use retain_score::{Model, Predictor};
 
+use crate::metrics_file::Measurement;
 use crate::survival::is_whole;
 use crate::train::TrainError;
 
@@ -19,7 +20,8 @@ const ROWS_AT_A_TIME: usize = 1024;
 /// The predictions of a model for all rows of a table, beside what came true.
 ///
 /// Events: probabilities beside labels. Amounts: expected amounts, with their limits where the model has them. Hazards: survival curves
-/// beside how long each row was followed, at the days that the metrics read. The days are those of `days_of`: the model itself, or
+/// beside how long each row was followed, at the days that the metrics read. Effects: those of the leading treatment, on its rows and the
+/// control's. The days are those of `days_of`: the model itself, or
 /// another that it is to be compared with.
 ///
 /// # Errors
@@ -37,6 +39,8 @@ pub fn labelled(model: &Model, dataset: &Dataset, days_of: &Model) -> Result<Lab
             let curves = of_rows(dataset, |row| days.survival(&predictor, row)).concat();
             Ok(days.labelled(dataset, &curves)?)
         }
+        // Rows of other treatments are none of these.
+        Model::Uplift(uplift) => labelled_arm(model, dataset, uplift.leading()),
         Model::Amount(_) => {
             let predictions = of_rows(dataset, |row| predictor.predict(row));
             let expected: Vec<f64> = predictions.iter().map(|prediction| prediction.expected_value.unwrap_or(0.0)).collect();
@@ -45,6 +49,35 @@ pub fn labelled(model: &Model, dataset: &Dataset, days_of: &Model) -> Result<Lab
             Ok(Labelled::values(&dataset.target, &expected, limits, group)?)
         }
     }
+}
+
+/// Outcomes of the rows of one treatment and of the control, beside the effects that a model of effects says; `arm` counts from 0.
+fn labelled_arm(model: &Model, dataset: &Dataset, arm: usize) -> Result<Labelled, TrainError> {
+    let arms = dataset.treatment.as_deref().ok_or(crate::uplift::UpliftError::NoTreatment)?;
+    let rows: Vec<usize> = (0..arms.len()).filter(|&row| arms[row] == 0 || arms[row] as usize == arm + 1).collect();
+    let pair = dataset.subset(&rows);
+    let predictor = Predictor::new(model, &dataset.schema)?;
+    let effect = |row: &[f64]| predictor.effects(row).and_then(|effects| effects.get(arm).map(|one| one.effect)).unwrap_or(0.0);
+    let effects = of_rows(&pair, effect);
+    let treated: Vec<bool> = rows.iter().map(|&row| arms[row] > 0).collect();
+    Ok(Labelled::uplift(&pair.target, &treated, &effects, &pair.group)?)
+}
+
+/// Measures what a model of effects says of one of its treatments, counted from 0, beside the same effect for everybody.
+///
+/// # Errors
+/// [`TrainError`] when the model does not fit the table, or the table lacks the treatment or the control.
+pub fn arm_measurement(
+    measured_on: &str,
+    model: &Model,
+    dataset: &Dataset,
+    arm: usize,
+    options: &BootstrapOptions,
+) -> Result<Measurement, TrainError> {
+    let labelled = labelled_arm(model, dataset, arm)?;
+    let average = Metric::AverageEffect.measure(&labelled).unwrap_or(0.0);
+    let of_all = labelled.with_constant(&[average])?;
+    Ok(Measurement::beside(measured_on, &labelled, ("the average for all", &of_all), options))
 }
 
 /// The chance of any amount beside whether there was one; none for other models, and where all rows are alike.
@@ -70,14 +103,18 @@ fn of_rows<T: Send>(dataset: &Dataset, answer: impl Fn(&[f64]) -> T + Send + Syn
     values.with_min_len(ROWS_AT_A_TIME).map(answer).collect()
 }
 
-/// What the trivial baseline of a table says of everybody: the rate of events, the mean amount, or the Kaplan-Meier curve at the days of
-/// the model's metrics.
+/// What the trivial baseline of a table says of everybody: the rate of events, the mean amount, the Kaplan-Meier curve at the days of
+/// the model's metrics, or the average effect of the leading treatment.
 ///
 /// # Errors
 /// [`TrainError`] when the table has no row.
 pub fn baseline(model: &Model, dataset: &Dataset) -> Result<Vec<f64>, TrainError> {
     match model {
         Model::Hazard(hazard) => Ok(CurveDays::new(&hazard.period_ends, dataset).kaplan_meier(dataset)?),
+        Model::Uplift(uplift) => {
+            let labelled = labelled_arm(model, dataset, uplift.leading())?;
+            Ok(vec![Metric::AverageEffect.measure(&labelled).unwrap_or(0.0)])
+        }
         Model::Event(_) | Model::Amount(_) => Ok(vec![dataset.target.iter().sum::<f64>() / dataset.n_rows().max(1) as f64]),
     }
 }

@@ -19,6 +19,7 @@ use crate::learners;
 use crate::metrics_file::MetricsFile;
 use crate::plan::Plan;
 use crate::survival::{SurvivalError, train_survival};
+use crate::uplift::{UpliftError, train_uplift};
 
 /// Of the budget, what choosing may use; the rest is for the fit on all rows and the intervals.
 const SELECTION_SHARE: f64 = 0.7;
@@ -106,6 +107,9 @@ pub enum TrainError {
     /// The table has no survival model.
     #[error(transparent)]
     Survival(#[from] SurvivalError),
+    /// The table has no model of effects.
+    #[error(transparent)]
+    Uplift(#[from] UpliftError),
     /// No learner of the task can learn an amount.
     #[error("none of the learners {learners} learns amounts: `logistic`, which is a ridge regression there, and `boosting` do")]
     NoLearner {
@@ -154,6 +158,11 @@ pub fn train(
     options: &TrainOptions,
     progress: Progress<'_>,
 ) -> Result<Trained, TrainError> {
+    if task.kind == TaskKind::Uplift {
+        let warnings = report.warnings.iter().map(|warning| warning.message.clone()).collect();
+        let mut run = Run { options, steps: Steps::new(progress), warnings, is_cut_short: false };
+        return train_uplift(task, dataset, report, test, &mut run);
+    }
     let gap_days = f64::from(task.horizon_days + task.lead_days);
     let plan = Plan::new(dataset, gap_days, options.seed)?;
     let warnings = report.warnings.iter().map(|warning| warning.message.clone()).chain(plan.warnings.clone()).collect();
@@ -162,6 +171,8 @@ pub fn train(
         TaskKind::Churn => train_event(task, dataset, report, test, &plan, &mut run),
         TaskKind::Survival => train_survival(task, dataset, report, test, &plan, &mut run),
         TaskKind::Ltv | TaskKind::Engagement => train_amount(task, dataset, report, test, &plan, &mut run),
+        // Its folds are of another kind.
+        TaskKind::Uplift => Err(TrainError::Kind { kind: task.kind }),
     }
 }
 

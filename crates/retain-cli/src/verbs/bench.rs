@@ -294,7 +294,7 @@ fn parity(bundle: &Bundle, scorer: &Scorer) -> Result<f64> {
     // Check rows hold what the model says; the task asks engagement for the opposite.
     let expected = |check_row: &CheckRow| match scorer.manifest().kind {
         TaskKind::Engagement => 1.0 - check_row.probability,
-        TaskKind::Churn | TaskKind::Survival | TaskKind::Ltv => check_row.probability,
+        TaskKind::Churn | TaskKind::Survival | TaskKind::Ltv | TaskKind::Uplift => check_row.probability,
     };
     let differences = bundle.check_rows.rows.iter().zip(rows.in_order()).zip(&batch).map(|((check_row, row), in_batch)| {
         let alone = scorer.predict(row).probability;

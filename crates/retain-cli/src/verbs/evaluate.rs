@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use retain_data::Dataset;
 use retain_eval::BootstrapOptions;
-use retain_score::Bundle;
-use retain_train::{Measurement, occurrence};
+use retain_score::{Bundle, Model, UpliftModel};
+use retain_train::{Measurement, arm_measurement, occurrence};
 use serde_json::json;
 
 use crate::cli::Global;
@@ -31,6 +32,9 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     let dataset = read_labelled_table(&source, &bundle, output)?;
     let defaults = BootstrapOptions::default();
     let options = BootstrapOptions { seed: global.seed.unwrap_or(defaults.seed), ..defaults };
+    if let Model::Uplift(model) = &bundle.model {
+        return of_effects(&bundle, model, source.name(), &dataset, &options, output);
+    }
     let baseline = baseline_of(&bundle, Some(&dataset))?;
     let measurement = Measurement::of_model(source.name(), &bundle.model, &dataset, &baseline, &options)?;
     let occurrence = occurrence(&bundle.model, &dataset)?
@@ -42,6 +46,32 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
         value["occurrence"] = json!(occurrence);
     }
     output.json(&value)?;
+    Ok(Exit::GOOD)
+}
+
+/// Measures every treatment of a model of effects.
+fn of_effects(
+    bundle: &Bundle,
+    model: &UpliftModel,
+    table: &str,
+    dataset: &Dataset,
+    options: &BootstrapOptions,
+    output: Output,
+) -> Result<Exit> {
+    let mut treatments = Vec::with_capacity(model.arms.len());
+    for (position, arm) in model.arms.iter().enumerate() {
+        let measurement = arm_measurement(table, &bundle.model, dataset, position, options)?;
+        let alike = if arm.individual.is_some() { "" } else { "\nthe model says the same effect for everybody" };
+        output.text(&format!("{}{alike}\n\n{}\n", arm.name, text(bundle, table, &measurement, None)))?;
+        treatments.push(json!({ "treatment": arm.name, "measurement": measurement }));
+    }
+    let leading = treatments[model.leading()]["measurement"].clone();
+    output.json(&json!({
+        "model": bundle.manifest.name,
+        "version": bundle.manifest.version,
+        "measurement": leading,
+        "treatments": treatments,
+    }))?;
     Ok(Exit::GOOD)
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use retain_core::{Day, TaskKind, nearest};
 use retain_data::{RejectedCell, RowReader, TableSource};
-use retain_score::{Calibrator, Manifest, Prediction, Scorer};
+use retain_score::{Calibrator, Effect, Manifest, Prediction, Scorer};
 use serde_json::{Value, json};
 
 use crate::exit::{Complaint, Exit};
@@ -116,7 +116,7 @@ fn text(scorer: &Scorer, found: &Found, id: &str) -> String {
     format!(
         "{id} by {}: {}, {} within {} days\n\n{}\n\nbase margin {:+.4}, margin {:+.4}, both {}",
         manifest.address(),
-        answer(scorer, &prediction),
+        answer(scorer, &prediction, &found.row),
         manifest.kind,
         manifest.horizon_days,
         tables::render(&table),
@@ -127,8 +127,11 @@ fn text(scorer: &Scorer, found: &Found, id: &str) -> String {
 }
 
 /// The prediction in words, with its band.
-fn answer(scorer: &Scorer, prediction: &Prediction) -> String {
+fn answer(scorer: &Scorer, prediction: &Prediction, row: &[f64]) -> String {
     let band = scorer.band(prediction).as_str();
+    if let Some(effects) = scorer.effects(row) {
+        return format!("{} ({band})", effects.iter().map(effect_text).collect::<Vec<_>>().join("; "));
+    }
     let probability = prediction.probability;
     let Some(expected) = prediction.expected_value else { return format!("probability {probability:.4} ({band})") };
     let currency = scorer.manifest().currency.as_ref().map_or_else(String::new, |currency| format!(" {currency}"));
@@ -137,10 +140,18 @@ fn answer(scorer: &Scorer, prediction: &Prediction) -> String {
     format!("expected {expected:.2}{currency} ({band}){limits}, probability {probability:.4} of {of}")
 }
 
+/// Such as `Womens E-Mail changes it by +0.0512 [+0.0312, +0.0712]`.
+fn effect_text(effect: &Effect<'_>) -> String {
+    let Effect { treatment, effect, low, high, conclusive } = effect;
+    let alike = if *conclusive { "" } else { ", as for everybody" };
+    format!("{treatment} changes it by {effect:+.4} [{low:+.4}, {high:+.4}]{alike}")
+}
+
 /// What contributions add up to.
 fn scale(manifest: &Manifest) -> &'static str {
     match manifest.kind {
         TaskKind::Churn => "in log-odds",
+        TaskKind::Uplift => "in the effect of the treatment that does most",
         TaskKind::Survival => "mean log-odds of leaving in a period, over the periods up to the horizon",
         TaskKind::Ltv | TaskKind::Engagement if manifest.calibrator == Calibrator::Logarithm.name() => {
             "in the expected amount itself"
@@ -173,6 +184,10 @@ fn as_json(scorer: &Scorer, found: &Found, id: &str) -> Value {
         "base_margin": explanation.base_margin,
         "contributions": explanation.top(usize::MAX).into_iter().map(contribution).collect::<Vec<_>>(),
     });
+    if let Some(effects) = scorer.effects(&found.row) {
+        let told = |one: &Effect<'_>| json!({ "treatment": one.treatment, "effect": one.effect, "low": one.low, "high": one.high, "conclusive": one.conclusive });
+        value["effects"] = effects.iter().map(told).collect();
+    }
     let limits = prediction.limits;
     let amounts = [
         ("expected_value", prediction.expected_value),

@@ -121,6 +121,10 @@ fn check_kind(task: &Task, link: Link, has_table: bool) -> Result<()> {
             "models of survival cannot be imported: the libraries' have no curve".to_owned(),
             "say `kind = \"churn\"` if the model predicts leaving within the horizon",
         ),
+        (TaskKind::Uplift, _) => complaint(
+            "models of effects cannot be imported: the libraries' have no treatments".to_owned(),
+            "train one from a table of what was done and what came of it",
+        ),
         (TaskKind::Churn, true) => complaint(
             "the task is of kind `churn`, and the model predicts an amount".to_owned(),
             "train it on a loss of probabilities, such as `binary` or `binary:logistic`, or say `kind = \"ltv\"`",

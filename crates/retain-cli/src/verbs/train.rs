@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use retain_data::{TableReport, Task, Training};
-use retain_eval::{Evaluation, Horizon, Metric, OutcomeKind};
+use retain_eval::{Evaluation, Horizon, Interval, Metric, OutcomeKind};
 use retain_score::Bundle;
-use retain_train::{MetricsFile, Preference, TrainOptions, Trained};
+use retain_train::{MetricsFile, Preference, TrainOptions, Trained, UpliftReport, Verdict};
 use serde_json::{Value, json};
 
 use crate::cli::Global;
@@ -25,12 +25,12 @@ use crate::verbs::data::{profile_json, profile_text};
 /// Bootstrap resamples behind each interval.
 const RESAMPLES: usize = 1000;
 /// Metrics and their headings.
-type Headings = [(Metric, &'static str); 6];
+type Headings = &'static [(Metric, &'static str)];
 
 /// The metrics of the leaderboard.
 fn headings(kind: OutcomeKind) -> Headings {
     match kind {
-        OutcomeKind::Binary => [
+        OutcomeKind::Binary => &[
             (Metric::RocAuc, "ROC AUC"),
             (Metric::AveragePrecision, "average precision"),
             (Metric::LogLoss, "log loss"),
@@ -38,7 +38,7 @@ fn headings(kind: OutcomeKind) -> Headings {
             (Metric::Ece10, "ECE"),
             (Metric::LiftAt10, "top-decile lift"),
         ],
-        OutcomeKind::Value => [
+        OutcomeKind::Value => &[
             (Metric::NormalizedGini, "normalized Gini"),
             (Metric::Spearman, "Spearman"),
             (Metric::DecileMape, "decile MAPE"),
@@ -46,7 +46,14 @@ fn headings(kind: OutcomeKind) -> Headings {
             (Metric::Mae, "MAE"),
             (Metric::Rmse, "RMSE"),
         ],
-        OutcomeKind::Survival => [
+        OutcomeKind::Uplift => &[
+            (Metric::Qini, "Qini"),
+            (Metric::Auuc, "AUUC"),
+            (Metric::UpliftAt30, "uplift@30"),
+            (Metric::AverageEffect, "average effect"),
+            (Metric::EffectBias, "bias"),
+        ],
+        OutcomeKind::Survival => &[
             (Metric::UnoC, "Uno's C"),
             (Metric::IntegratedBrier, "integrated Brier"),
             (Metric::SurvivalEce(Horizon::Days30), "ECE 30 d"),
@@ -186,8 +193,9 @@ pub(crate) fn summary_text(trained: &Trained, out: Option<&Path>) -> String {
     });
     let place = out.map_or_else(String::new, |out| format!("bundle: {}\n", out.display()));
     format!(
-        "{}\n\nmeasured on {}\n{test}\n{}: {} ({})\ncalibration: {}\n{place}",
+        "{}{}\n\nmeasured on {}\n{test}\n{}: {} ({})\ncalibration: {}\n{place}",
         leaderboard(metrics),
+        metrics.uplift.as_ref().map_or_else(String::new, |uplift| format!("\n\n{}", uplift_text(uplift))),
         validation.measured_on,
         why(metrics),
         manifest.learner,
@@ -204,6 +212,7 @@ fn why(metrics: &MetricsFile) -> &'static str {
         OutcomeKind::Binary => "least log loss",
         OutcomeKind::Value => "best order of customers",
         OutcomeKind::Survival => "least log loss of leaving in a period",
+        OutcomeKind::Uplift => "largest Qini coefficient",
     }
 }
 
@@ -211,10 +220,11 @@ fn why(metrics: &MetricsFile) -> &'static str {
 fn leaderboard(metrics: &MetricsFile) -> String {
     let kind = metrics.validation.evaluation.kind;
     let of_kind = headings(kind);
-    let headings = std::iter::once("learner").chain(of_kind.map(|(_, heading)| heading));
+    let headings = std::iter::once("learner").chain(of_kind.iter().map(|(_, heading)| *heading));
     let mut table = tables::table(&headings.collect::<Vec<_>>(), 1);
-    let values = |evaluation: &Evaluation| of_kind.map(|(metric, _)| tables::value(evaluation.get(metric)));
-    let intervals = |evaluation: &Evaluation| of_kind.map(|(metric, _)| tables::interval(evaluation.get(metric)));
+    let texts = |text: &dyn Fn(Metric) -> String| of_kind.iter().map(|(metric, _)| text(*metric)).collect::<Vec<_>>();
+    let values = |evaluation: &Evaluation| texts(&|metric| tables::value(evaluation.get(metric)));
+    let intervals = |evaluation: &Evaluation| texts(&|metric| tables::interval(evaluation.get(metric)));
     for row in &metrics.leaderboard {
         let mark = match (row.is_winner, row.is_tied) {
             (true, _) => "  winner",
@@ -231,10 +241,49 @@ fn leaderboard(metrics: &MetricsFile) -> String {
         OutcomeKind::Binary => "its log loss",
         OutcomeKind::Value => "normalized Gini and Spearman",
         OutcomeKind::Survival => "its integrated Brier score",
+        OutcomeKind::Uplift => "its Qini coefficient",
     };
     let legend =
         if is_tied { format!("\n\ntied: the paired interval of {tied_by} leaves open which is better") } else { String::new() };
     format!("leaderboard, {confidence:.0} % intervals\n\n{}{legend}", tables::render(&table))
+}
+
+/// What each treatment changes, whether customers can be told apart, and what following that would have brought.
+fn uplift_text(uplift: &UpliftReport) -> String {
+    let interval = |one: &Interval| format!("{:.4} [{:.4}, {:.4}]", one.value, one.low, one.high);
+    let mut treatments = tables::table(&["treatment", "verdict", "Qini", "average effect", "slope", "treated", "controls"], 2);
+    for one in &uplift.treatments {
+        treatments.add_row([
+            one.treatment.clone(),
+            one.verdict.name().to_owned(),
+            interval(&one.qini),
+            interval(&one.average),
+            interval(&one.slope),
+            one.n_treated.to_string(),
+            one.n_controls.to_string(),
+        ]);
+    }
+    let mut policies = tables::table(&["policy", "treated", "mean outcome", "gain of choosing"], 1);
+    for one in &uplift.policies {
+        let treated = format!("{:.1} %", 100.0 * one.treated);
+        policies.add_row([one.policy.clone(), treated, interval(&one.doubly_robust), interval(&one.gain_of_choosing)]);
+    }
+    let inconclusive = uplift.treatments.iter().filter(|one| one.verdict == Verdict::Inconclusive);
+    let names: Vec<String> = inconclusive.map(|one| format!("`{}`", one.treatment)).collect();
+    let legend = if names.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "\n\ninconclusive: the order of customers could be chance; {} is said to do the same for everybody",
+            names.join(", ")
+        )
+    };
+    format!(
+        "effects compared with `{}`; above 0 is good\n\n{}{legend}\n\n{}",
+        uplift.control,
+        tables::render(&treatments),
+        tables::render(&policies)
+    )
 }
 
 fn summary_json(trained: &Trained, training: &Training, out: &Path) -> Value {

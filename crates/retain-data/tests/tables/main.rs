@@ -24,3 +24,5 @@ mod task_file;
 mod training;
 /// Transaction logs.
 mod transactions;
+/// Tables of several arms.
+mod treatments;

@@ -76,7 +76,7 @@ fn mistakes_are_told_with_line_and_remedy() {
         ("horizon_days = 30", "horizon_days = 99999999999999999999", &["whole number from 1"]),
         ("lead_days = 14", "lead_days = -1", &["line 7", "`lead_days` in [task]", "found `-1`"]),
         ("\"telco-churn\"", "\"Telco churn\"", &["`name` in [task]", "`a-z`, `0-9` and `-`", "`Telco churn`"]),
-        ("\"churn\"", "\"uplift\"", &["line 4", "kind `uplift` are not built yet", "`ltv`"]),
+        ("\"churn\"", "\"uplift\"", &["[table] needs `treatment`", "which action was taken"]),
         ("\"churn\"", "\"chrun\"", &["`churn` (did you mean that?)", "found `chrun`"]),
         ("group = ", "treatment = ", &["line 14", "`treatment` in [table] is for uplift tasks only"]),
         ("group = ", "control = ", &["uplift tasks only"]),
@@ -104,6 +104,31 @@ fn mistakes_are_told_with_line_and_remedy() {
         let text = FULL.replacen(old, new, 1);
         assert_ne!(text, FULL, "{old} is not in the file");
         assert_contains(&Task::parse(&text).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn treatments_are_read_with_their_control() {
+    let text = |table: &str| {
+        format!(
+            "[task]\nname = \"t\"\nkind = \"uplift\"\ndefinition = \"d\"\nhorizon_days = 30\n[table]\ntarget = \"visit\"\ntreatment = \"sent\"\n{table}"
+        )
+    };
+    let task = Task::parse(&text("positive = 1\ncontrol = 0\ntreatments = [\"a\", \"b\"]\npropensity = \"p\"")).unwrap();
+    let treatment = task.table.treatment.unwrap();
+    assert_eq!((treatment.column.as_str(), treatment.control.as_str()), ("sent", "0"));
+    assert_eq!((treatment.treatments, treatment.propensity.as_deref()), (vec!["a".to_owned(), "b".to_owned()], Some("p")));
+    assert!(Task::parse(&text("control = 0")).unwrap().table.positive.is_empty());
+    for (table, expected) in [
+        ("", "[table] needs `control`"),
+        ("control = 0\ntreatments = []", "at least one treatment"),
+        ("control = \"a\"\ntreatments = [\"b\", \"a\"]", "without the control, found `a`"),
+        ("control = 0\ntreatments = [\"b\", \"b\"]", "each treatment once"),
+        ("control = 0\nexclude = [\"sent\"]", "column `sent` stands as `exclude` and as `treatment`"),
+        ("control = 0\npropensity = \"visit\"", "column `visit` stands as `propensity` and as `target`"),
+        ("control = 0\nduration = \"x\"", "survival tasks only"),
+    ] {
+        assert_contains(&Task::parse(&text(table)).unwrap_err().to_string(), &[expected]);
     }
 }
 

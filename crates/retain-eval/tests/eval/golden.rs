@@ -38,7 +38,16 @@ struct SurvivalTable {
     metrics: Expected,
 }
 
-/// Every table of the three files: its name, its rows and the numbers it should have.
+#[derive(Deserialize)]
+struct UpliftTable {
+    name: String,
+    actual: Vec<f64>,
+    treated: Vec<bool>,
+    effect: Vec<f64>,
+    metrics: Expected,
+}
+
+/// Every table of the four files: its name, its rows and the numbers it should have.
 fn tables() -> Vec<(String, Labelled, Expected)> {
     let binary: Vec<Table> = serde_json::from_str(include_str!("../golden/metrics.json")).unwrap();
     let values: Vec<ValueTable> = serde_json::from_str(include_str!("../golden/values.json")).unwrap();
@@ -57,7 +66,12 @@ fn tables() -> Vec<(String, Labelled, Expected)> {
         let rows = Labelled::survival(&table.times, &table.events, &table.grid_days, &table.survival, &group);
         (table.name, rows.unwrap(), table.metrics)
     });
-    binary.chain(values).chain(survival).collect()
+    let uplift: Vec<UpliftTable> = serde_json::from_str(include_str!("../golden/uplift.json")).unwrap();
+    let uplift = uplift.into_iter().map(|table| {
+        let rows = Labelled::uplift(&table.actual, &table.treated, &table.effect, &row_numbers(table.actual.len()));
+        (table.name, rows.unwrap(), table.metrics)
+    });
+    binary.chain(values).chain(survival).chain(uplift).collect()
 }
 
 #[test]
@@ -75,7 +89,7 @@ fn every_metric_equals_the_packages() {
             assert!(equal, "{name}: {metric} is {found:?}, the script has {expected:?}");
         }
     }
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [("binary", 14), ("survival", 7), ("value", 11)]);
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [("binary", 14), ("survival", 7), ("uplift", 9), ("value", 11)]);
 }
 
 #[test]
@@ -93,7 +107,7 @@ fn an_evaluation_has_the_values_of_single_metrics() {
 
 #[test]
 fn metrics_of_another_kind_are_not_defined() {
-    let kinds = [OutcomeKind::Binary, OutcomeKind::Value, OutcomeKind::Survival];
+    let kinds = [OutcomeKind::Binary, OutcomeKind::Value, OutcomeKind::Survival, OutcomeKind::Uplift];
     for (name, rows, _) in tables() {
         for metric in kinds.into_iter().filter(|kind| *kind != rows.kind()).flat_map(Metric::of_kind) {
             assert_eq!(metric.measure(&rows), None, "{name}: {metric}");

@@ -29,7 +29,9 @@ pub fn bundle(name: &str, seed: u64) -> Bundle {
                 };
                 (feature.name.clone(), value)
             });
+            let effects = predictor.effects(&encoded).unwrap_or_default();
             CheckRow {
+                effects: effects.iter().map(|effect| effect.effect).collect(),
                 features: features.collect(),
                 observed: None,
                 margin: prediction.margin,

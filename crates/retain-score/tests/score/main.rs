@@ -17,3 +17,5 @@ mod random;
 mod registry;
 /// The plain version of the Shapley values of trees.
 mod tree_shap;
+/// Effects of treatments: what they are made of, and hostile ones.
+mod uplift;

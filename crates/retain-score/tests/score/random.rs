@@ -4,8 +4,8 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use retain_core::{ColumnKind, FeatureSchema, FeatureSpec};
 use retain_score::{
-    AmountModel, Calibrator, Cause, HazardModel, Head, Interval, MarginModel, Model, Node, NodeKind, Shape, Term, Test, Tree,
-    ValueHead, with_period,
+    AmountModel, Arm, Calibrator, Cause, EffectPart, HazardModel, Head, Individual, Interval, MarginModel, Model, Node, NodeKind,
+    Shape, Term, Test, Tree, UpliftModel, ValueHead, with_period,
 };
 
 pub type Random = Xoshiro256PlusPlus;
@@ -48,7 +48,7 @@ fn number(rng: &mut Random) -> f64 {
 
 /// A model of any form.
 pub fn model(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Random) -> Model {
-    match rng.next_u32() % 3 {
+    match rng.next_u32() % 4 {
         0 => Model::Event(head(schema, n_trees, depth, rng)),
         1 => {
             let extended = with_period(schema).unwrap();
@@ -56,6 +56,7 @@ pub fn model(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Ran
             let causes = vec![cause("price"), cause("service")];
             Model::Hazard(HazardModel { period_ends: vec![30.0, 60.0, 120.0], horizon_days: 90.0, causes })
         }
+        2 => Model::Uplift(uplift(schema, n_trees, depth, rng)),
         _ => {
             let interval = Interval { borders: vec![1.0, 5.0], low: vec![-1.0, -0.8, -0.5], high: vec![0.5, 0.6, 0.7] };
             let value = ValueHead {
@@ -69,6 +70,16 @@ pub fn model(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Ran
             Model::Amount(AmountModel { occurrence, value, decline: Some(head(schema, n_trees, depth, rng)) })
         }
     }
+}
+
+/// A treatment whose effect differs from customer to customer, and one that does the same for all.
+pub fn uplift(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Random) -> UpliftModel {
+    let mut margin = || head(schema, n_trees, depth, rng).margin;
+    let chances = EffectPart::Chances { weight: 0.5, treated: margin(), control: margin() };
+    let parts = vec![EffectPart::Effect(margin()), chances];
+    let individual = Individual { parts, center: 0.3, slope: 0.4, slope_half_width: 0.2 };
+    let arm = |name: &str, individual| Arm { name: name.to_owned(), average: 0.05, half_width: 0.02, individual };
+    UpliftModel { arms: vec![arm("mail", Some(individual)), arm("call", None)], limit: 1.0, chooses: true }
 }
 
 pub fn head(schema: &FeatureSchema, n_trees: usize, depth: usize, rng: &mut Random) -> Head {

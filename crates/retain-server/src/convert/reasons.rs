@@ -81,6 +81,7 @@ fn sentence(reason: &v1::Reason, is_missing: bool, kind: TaskKind, language: Lan
                 TaskKind::Churn | TaskKind::Survival => "the risk of leaving",
                 TaskKind::Ltv => "the expected value",
                 TaskKind::Engagement => "the expected activity",
+                TaskKind::Uplift => "the effect of the treatment",
             },
             match reason.direction() {
                 v1::Direction::Raises => "raises",
@@ -95,6 +96,7 @@ fn sentence(reason: &v1::Reason, is_missing: bool, kind: TaskKind, language: Lan
                 TaskKind::Churn | TaskKind::Survival => "el riesgo de baja",
                 TaskKind::Ltv => "el valor esperado",
                 TaskKind::Engagement => "la actividad esperada",
+                TaskKind::Uplift => "el efecto del tratamiento",
             },
             match reason.direction() {
                 v1::Direction::Raises => "aumenta",

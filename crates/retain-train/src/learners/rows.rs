@@ -109,6 +109,8 @@ pub(crate) mod tests {
             weight: None,
             duration: None,
             past: None,
+            treatment: None,
+            propensity: None,
             entity,
             group: (0..n_rows as u32).collect(),
             observed: None,

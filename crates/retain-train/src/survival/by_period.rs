@@ -97,6 +97,8 @@ impl Course {
             group: row_idxs.iter().map(|&row_idx| dataset.group[row_idx]).collect(),
             duration: None,
             past: None,
+            treatment: None,
+            propensity: None,
             observed: dataset.observed.as_ref().map(pick),
         }
     }

@@ -134,6 +134,8 @@ fn seen_of(table: &Dataset, persons: &[usize]) -> Dataset {
         group: persons.iter().map(|&person| table.group[person]).collect(),
         duration: table.duration.as_ref().map(pick),
         past: None,
+        treatment: None,
+        propensity: None,
         observed: None,
     }
 }

@@ -56,6 +56,8 @@ impl PersonPeriods {
             group: steps.iter().map(|step| table.group[step.person]).collect(),
             duration: None,
             past: None,
+            treatment: None,
+            propensity: None,
             observed: table.observed.as_ref().map(gather),
         };
         Ok(Self { dataset, person: steps.iter().map(|step| step.person).collect(), cause })

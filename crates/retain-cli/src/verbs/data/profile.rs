@@ -85,6 +85,7 @@ fn role(role: ColumnRole) -> &'static str {
         ColumnRole::ObservedAt => "observed_at",
         ColumnRole::Group => "group",
         ColumnRole::Duration => "duration",
+        ColumnRole::Treatment => "treatment",
         ColumnRole::Excluded => "excluded",
         ColumnRole::Dropped => "dropped",
         ColumnRole::Unused => "unused",

@@ -33,6 +33,8 @@ fn dataset(features: Vec<FeatureSpec>, columns: Vec<Vec<f64>>, target: Vec<f64>)
         weight: None,
         duration: None,
         past: None,
+        treatment: None,
+        propensity: None,
         entity,
         group: (0..n_rows as u32).collect(),
         observed: None,
