@@ -50,6 +50,7 @@ struct CompiledIndividual {
     slope_half_width: f64,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there are a few for each treatment, and walking them is what scoring does")]
 #[derive(Debug, Clone)]
 enum CompiledPart {
     Effect(Engine),

@@ -68,13 +68,11 @@ impl LearnedEffects {
                 next.add(logged, playbook, &actions);
             }
             // The last page says nothing of where to go on: decisions that close later come behind its last one.
-            match page.next {
-                Some(after) => next.after = Some(after),
-                None => {
-                    next.after = page.decisions.last().map(|last| Cursor::behind(&last.decision)).or(next.after);
-                    break;
-                }
-            }
+            let Some(after) = page.next else {
+                next.after = page.decisions.last().map(|last| Cursor::behind(&last.decision)).or(next.after);
+                break;
+            };
+            next.after = Some(after);
         }
         next.learned = playbook.actions.iter().enumerate().map(|(idx, action)| next.posterior(idx, action)).collect();
         Ok(next)

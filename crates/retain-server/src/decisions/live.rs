@@ -71,7 +71,7 @@ impl Live {
         };
         let rule_features = names.iter().filter_map(feature).collect();
         let answers_reasons = playbook.actions.iter().any(|action| !action.answers.is_empty());
-        Self { addresses, rule_features, answers_reasons, playbook }
+        Self { playbook, addresses, rule_features, answers_reasons }
     }
 
     /// Whether some rule reads this feature.

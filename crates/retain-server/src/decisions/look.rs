@@ -9,7 +9,7 @@ use retain_policy::assess::{Assessed, Previous};
 use retain_policy::decide::{Facts, Prediction, TreatmentEffect};
 use retain_policy::rule::Values;
 use retain_proto::v1;
-use retain_score::Band;
+use retain_score::{Band, Effect};
 use serde_json::{Map, Value, json};
 
 use super::live::Live;
@@ -186,12 +186,17 @@ fn score<'s>(name: &'s str, asked: &Asked<'s>, mut row: EncodedRow, with_reasons
     } else {
         Vec::new()
     };
+    let effects = scorer.effects(&row.values).unwrap_or_default();
+    let effects = effects.into_iter().map(|effect| {
+        let Effect { treatment, effect, low, high, conclusive } = effect;
+        TreatmentEffect { treatment, effect, low, high, conclusive }
+    });
     let band = match scorer.band(&prediction) {
         Band::Low => "low",
         Band::Medium => "medium",
         Band::High => "high",
     };
-    Scored { name, answer, prediction, band, effects: Vec::new(), reasons }
+    Scored { name, answer, prediction, band, effects: effects.collect(), reasons }
 }
 
 impl Scored<'_> {

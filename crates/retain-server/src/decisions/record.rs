@@ -126,12 +126,10 @@ fn occurred_at(timestamp: Option<&Timestamp>, now_ms: i64, violations: &mut Viol
         return now_ms;
     }
     let mut found = Violations::default();
-    match observed_at(timestamp, &mut found) {
-        Some(day) => (day.days() * MS_PER_DAY).round() as i64,
-        None => {
-            let what = "should lie in the years 1 to 9999, nanos from 0 to 999999999";
-            violations.push(|| Violation::new("occurred_at", "INVALID_TIMESTAMP", what));
-            now_ms
-        }
-    }
+    let Some(day) = observed_at(timestamp, &mut found) else {
+        let what = "should lie in the years 1 to 9999, nanos from 0 to 999999999";
+        violations.push(|| Violation::new("occurred_at", "INVALID_TIMESTAMP", what));
+        return now_ms;
+    };
+    (day.days() * MS_PER_DAY).round() as i64
 }

@@ -229,7 +229,8 @@ fn bundle_of(kind: TaskKind, name: &str, features: Vec<FeatureSpec>, model: Mode
     let scorer = Scorer::new(manifest.clone(), schema.clone(), &model).unwrap();
     let features = schema.features.iter().filter(|feature| feature.kind == ColumnKind::Number);
     let features = features.map(|feature| (feature.name.clone(), CheckValue::Number(7.0))).collect();
-    let mut check_row = CheckRow { features, observed: Some(TODAY), margin: 0.0, probability: 0.0, expected_value: None };
+    let mut check_row =
+        CheckRow { features, observed: Some(TODAY), margin: 0.0, probability: 0.0, expected_value: None, effects: Vec::new() };
     let prediction = scorer.predict(&check_row.encode(&schema).unwrap());
     (check_row.margin, check_row.probability) = (prediction.margin, prediction.probability);
     let histogram = |name: &str, borders: Vec<f64>, n_bins| Histogram {

@@ -103,7 +103,7 @@ fn the_last_override_holds() {
         // Keys of outcomes are others.
         store.record_outcome(outcome(1, "a", OutcomeEvent::Viewed), NOW_MS).wait().unwrap();
         let history = store.history("customer-1", 0).wait().unwrap();
-        assert_eq!(history[0].overridden_by.as_deref(), Some("call"));
+        assert_eq!(history[0].overridden.as_deref(), Some("call"));
     });
 }
 

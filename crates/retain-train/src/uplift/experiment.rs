@@ -193,7 +193,9 @@ fn folds(dataset: &Dataset, seed: u64) -> Result<Vec<Fold>, SplitError> {
     groups.sort_by_key(|group| (std::cmp::Reverse(group.len()), stratum(group[0])));
     let mut fold_of_row = vec![0; dataset.n_rows()];
     for (position, group) in groups.iter().enumerate() {
-        group.iter().for_each(|&row| fold_of_row[row] = position % n_folds);
+        for &row in group {
+            fold_of_row[row] = position % n_folds;
+        }
     }
     let side =
         |fold: usize, validates: bool| (0..fold_of_row.len()).filter(|&row| (fold_of_row[row] == fold) == validates).collect();

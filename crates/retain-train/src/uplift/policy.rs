@@ -79,7 +79,9 @@ pub(super) fn policy_values(
 fn weights(experiment: &Experiment<'_>, rows: &[usize], n_arms: usize) -> Vec<f64> {
     let chance = |row: usize| experiment.dataset.propensity.as_ref().map_or(1.0, |logged| logged[row]);
     let mut totals = vec![0.0; n_arms];
-    rows.iter().for_each(|&row| totals[experiment.arms[row] as usize] += 1.0 / chance(row));
+    for &row in rows {
+        totals[experiment.arms[row] as usize] += 1.0 / chance(row);
+    }
     rows.iter().map(|&row| rows.len() as f64 / (totals[experiment.arms[row] as usize] * chance(row))).collect()
 }
 

@@ -69,7 +69,7 @@ fn trained(task: &Task, dataset: &Dataset) -> Trained {
     let options = TrainOptions {
         seed: 3,
         started: Instant::now(),
-        budget: Duration::from_secs(600),
+        budget: Duration::from_mins(10),
         resamples: 300,
         prefer: Preference::Accurate,
     };
@@ -179,7 +179,7 @@ fn a_table_without_treatments_is_refused() {
     let options = TrainOptions {
         seed: 3,
         started: Instant::now(),
-        budget: Duration::from_secs(60),
+        budget: Duration::from_mins(1),
         resamples: 100,
         prefer: Preference::Accurate,
     };
