@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
+use retain_proto::v1::decision_service_client::DecisionServiceClient;
 use retain_proto::v1::model_service_client::ModelServiceClient;
 use retain_proto::v1::prediction_service_client::PredictionServiceClient;
 use retain_proto::v1::{
-    Band, FeatureColumn, FeatureValue, ListModelsRequest, PredictBatchRequest, PredictBatchResponse, PredictRequest,
-    PredictResponse, TextColumn, UnknownFeaturePolicy, feature_column, feature_value,
+    Band, FeatureColumn, FeatureValue, ListModelsRequest, OutcomeKind, PredictBatchRequest, PredictBatchResponse, PredictRequest,
+    PredictResponse, RecommendRequest, RecommendResponse, RecordOutcomeRequest, TextColumn, UnknownFeaturePolicy, feature_column,
+    feature_value,
 };
 use retain_server::Config;
 use serde_json::{Value, json};
@@ -47,14 +49,36 @@ async fn call(address: SocketAddr, output: Output) -> Result<Value> {
     output.text(&format!("models: {}", models.join(", ")))?;
 
     let customers = Customers::read()?;
-    let mut predictions = PredictionServiceClient::new(channel);
+    let mut predictions = PredictionServiceClient::new(channel.clone());
     let one = predictions.predict(customers.single(SAMPLE_CUSTOMER)?).await.context("Predict failed")?.into_inner();
     output.text(&single_text(&one))?;
     let many = predictions.predict_batch(customers.batch()).await.context("PredictBatch failed")?.into_inner();
     output.text(&batch_text(&customers, &many))?;
-    Ok(
-        json!({ "health": health, "models": models, "predict": single_json(&one), "predict_batch": batch_json(&customers, &many) }),
-    )
+    let (recommended, already_recorded) = recommend(channel, &customers).await?;
+    output.text(&recommend_text(&recommended, already_recorded))?;
+    Ok(json!({
+        "health": health,
+        "models": models,
+        "predict": single_json(&one),
+        "predict_batch": batch_json(&customers, &many),
+        "recommend": recommend_json(&recommended),
+    }))
+}
+
+/// Asks what to do for the sample customer, and says twice that the customer stayed; whether the second time was known to be the second.
+async fn recommend(channel: Channel, customers: &Customers) -> Result<(RecommendResponse, bool)> {
+    let mut decisions = DecisionServiceClient::new(channel);
+    let request = customers.recommend(SAMPLE_CUSTOMER)?;
+    let answer = decisions.recommend(request).await.context("Recommend failed")?.into_inner();
+    let outcome = RecordOutcomeRequest {
+        decision_id: answer.decision_id.clone(),
+        idempotency_key: "quickstart".to_owned(),
+        kind: OutcomeKind::Retained.into(),
+        ..RecordOutcomeRequest::default()
+    };
+    decisions.record_outcome(outcome.clone()).await.context("RecordOutcome failed")?;
+    let again = decisions.record_outcome(outcome).await.context("RecordOutcome failed the second time")?;
+    Ok((answer, again.into_inner().already_recorded))
 }
 
 async fn health(channel: Channel) -> Result<&'static str> {
@@ -113,6 +137,18 @@ impl Customers {
         })
     }
 
+    /// What to do for a customer, with everything that speaks for and against it.
+    fn recommend(&self, id: &str) -> Result<RecommendRequest> {
+        let PredictRequest { customer_id, features, unknown_feature_policy, .. } = self.single(id)?;
+        Ok(RecommendRequest {
+            customer_id,
+            features,
+            unknown_feature_policy,
+            top_k_candidates: 10,
+            ..RecommendRequest::default()
+        })
+    }
+
     fn batch(&self) -> PredictBatchRequest {
         let column = |(name, values): &(String, Vec<String>)| FeatureColumn {
             name: name.clone(),
@@ -127,6 +163,48 @@ impl Customers {
             ..PredictBatchRequest::default()
         }
     }
+}
+
+fn recommend_text(answer: &RecommendResponse, already_recorded: bool) -> String {
+    let mut table = tables::table(&["Recommend", "effect", "cost", "expected value", "probability", "why"], 1);
+    for candidate in &answer.candidates {
+        let amount = |amount: f64| format!("{amount:.2}");
+        let of_action = |amount: String| if candidate.action == "no_action" { String::new() } else { amount };
+        table.add_row([
+            candidate.action.clone(),
+            of_action(format!("{:+.3}", candidate.effect)),
+            of_action(amount(candidate.cost)),
+            of_action(amount(candidate.expected_value)),
+            format!("{:.4}", candidate.propensity),
+            candidate.reason.clone(),
+        ]);
+    }
+    let chosen = answer.chosen.as_ref().map_or("?", |chosen| &chosen.action);
+    let (customer, decision) = (&answer.customer_id, &answer.decision_id);
+    let again = if already_recorded { "recorded once, sent twice" } else { "recorded twice" };
+    format!(
+        "\n{}\n\nchosen for {customer}: {chosen}, by decision {decision}\nRecordOutcome RETAINED: {again}",
+        tables::render(&table)
+    )
+}
+
+fn recommend_json(answer: &RecommendResponse) -> Value {
+    let candidate = |candidate: &retain_proto::v1::Candidate| {
+        json!({
+            "action": candidate.action,
+            "eligible": candidate.eligible,
+            "effect": candidate.effect,
+            "cost": candidate.cost,
+            "expected_value": candidate.expected_value,
+            "propensity": candidate.propensity,
+            "reason": candidate.reason,
+        })
+    };
+    json!({
+        "decision_id": answer.decision_id,
+        "chosen": answer.chosen.as_ref().map(|chosen| chosen.action.clone()),
+        "candidates": answer.candidates.iter().map(candidate).collect::<Vec<_>>(),
+    })
 }
 
 fn band_name(band: Band) -> &'static str {

@@ -10,7 +10,8 @@ use retain_core::ModelName;
 use retain_data::{TableSource, Task};
 use retain_eval::{GateFile, Metric, Verdict};
 use retain_score::{Bundle, Published, Registry};
-use retain_server::Config;
+use retain_server::{Config, DecisionSettings};
+use retain_store::StoreConfig;
 use retain_train::{MetricsFile, Preference};
 use serde_json::json;
 
@@ -31,6 +32,7 @@ use crate::verbs::train::{Start, summary_text, task_with_seed, train};
 pub(crate) const TABLE: &[u8] = include_bytes!("../../data/telco_churn.csv");
 const TASK: &str = include_str!("../../data/telco_churn.toml");
 const GATE: &str = include_str!("../../data/gate.toml");
+const PLAYBOOK: &str = include_str!("../../data/playbook.toml");
 /// The same table in a checkout of the project, for calls to try.
 const TABLE_PATH: &str = "crates/retain-cli/data/telco_churn.csv";
 
@@ -62,7 +64,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     let published = publish(&registry, &bundle, output)?;
     interrupt::release();
     start_log(output, "warn");
-    let config = Config { listen, ..Config::new(&arguments.models, today) };
+    let folder = Draft::of_decisions(&arguments.models);
+    let config = Config { listen, decisions: Some(decisions(&folder)?), ..Config::new(&arguments.models, today) };
     if arguments.once {
         let answers = block_on(sample_calls::serve_and_call(config, output))?;
         let Published { version, path, is_new } = &published;
@@ -95,6 +98,14 @@ fn check_models(models: &Path) -> Result<()> {
     made.with_context(|| format!("cannot publish in the folder `{}`; `--models DIR` names another", models.display()))
 }
 
+/// The built-in playbook, and an empty log of decisions that goes with the folder.
+fn decisions(folder: &Draft) -> Result<DecisionSettings> {
+    let playbook = folder.0.join("playbook.toml");
+    let written = std::fs::create_dir(&folder.0).and_then(|()| std::fs::write(&playbook, PLAYBOOK));
+    written.with_context(|| format!("cannot write the playbook to `{}`", playbook.display()))?;
+    Ok(DecisionSettings::new(playbook, StoreConfig::sqlite(folder.0.join("decisions.db"))))
+}
+
 /// Trains on the built-in table. The bundle is written to disk and read back once, because only then has it its checksums.
 fn train_sample(arguments: &Arguments, global: &Global, output: Output) -> Result<Bundle> {
     let started = Instant::now();
@@ -120,6 +131,10 @@ impl Draft {
     /// A hidden name: the registry passes over it.
     fn new(models: &Path) -> Self {
         Self(models.join(format!(".quickstart-{}", std::process::id())))
+    }
+
+    fn of_decisions(models: &Path) -> Self {
+        Self(models.join(format!(".decisions-{}", std::process::id())))
     }
 }
 
@@ -207,6 +222,8 @@ fn calls_to_try(address: SocketAddr, models: &Path) -> String {
          grpcurl -plaintext {address} list\n\
          grpcurl -plaintext -d '{{\"customer_id\": \"new\", \"features\": {{\"tenure\": {{\"number\": 1}}, \"Contract\": {{\"text\": \
          \"Month-to-month\"}}, \"MonthlyCharges\": {{\"number\": 95.5}}}}, \"top_k_reasons\": 5}}' {address} retain.v1.PredictionService/Predict\n\
+         grpcurl -plaintext -d '{{\"customer_id\": \"new\", \"features\": {{\"tenure\": {{\"number\": 1}}, \"Contract\": {{\"text\": \
+         \"Month-to-month\"}}, \"MonthlyCharges\": {{\"number\": 95.5}}}}, \"top_k_candidates\": 5}}' {address} retain.v1.DecisionService/Recommend\n\
          {files}\n\
          Ctrl-C ends the server."
     )
