@@ -80,7 +80,7 @@ impl UpliftGauge {
             by_effect.push(step);
             start = end;
         }
-        let whole = perfect.iter().fold(Step::default(), |whole, step| whole.with(step));
+        let whole = perfect.iter().fold(Step::default(), Step::with);
         let Some(average) = whole.effect() else { return vec![None; metrics.len()] };
         let measure = |metric: &Metric| match metric {
             Metric::Qini => normalised(&by_effect, &perfect, Step::qini),

@@ -51,6 +51,7 @@ struct CompiledIndividual {
 }
 
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a model has a handful of parts, and every call reads them")]
 enum CompiledPart {
     Effect(Engine),
     Chances { weight: f64, treated: Engine, control: Engine },

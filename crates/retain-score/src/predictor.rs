@@ -162,7 +162,7 @@ impl Predictor {
                 predictions.extend(margins.into_iter().map(answer));
             }
             Form::Hazard(_) | Form::Uplift(_) => {
-                predictions.extend(values.chunks_exact(self.n_features).map(|row| self.predict(row)))
+                predictions.extend(values.chunks_exact(self.n_features).map(|row| self.predict(row)));
             }
             Form::Amount(amount) => amount.predict_rows(values, predictions),
         }
