@@ -52,6 +52,7 @@ struct CompiledIndividual {
 
 #[allow(clippy::large_enum_variant, reason = "there are a few for each treatment, and walking them is what scoring does")]
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a model has a handful of parts, and every call reads them")]
 enum CompiledPart {
     Effect(Engine),
     Chances { weight: f64, treated: Engine, control: Engine },

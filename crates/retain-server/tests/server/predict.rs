@@ -8,7 +8,7 @@ use retain_score::{Bundle, Scorer};
 
 use tonic::Code;
 
-use crate::support::{TODAY, TestServer, assert_refused, gym, lease, publish, request, telco, text, usual, values, wide};
+use crate::support::{TODAY, TestServer, assert_refused, gym, lease, mails, publish, request, telco, text, usual, values, wide};
 
 fn scorer(bundle: &Bundle) -> Scorer {
     Scorer::new(bundle.manifest.clone(), bundle.schema.clone(), &bundle.model).unwrap()
@@ -164,6 +164,31 @@ async fn a_thousand_features_are_scored() {
     let row = encode(&scorer, (0..1_000).map(|value| FeatureValue::Number(f64::from(value))), TODAY);
     let found = server.predict_one(&features).await;
     assert_eq!(found.probability.to_bits(), scorer.predict(&row).probability.to_bits());
+}
+
+#[tokio::test]
+async fn a_model_of_effects_tells_what_each_treatment_changes() {
+    let bundle = mails();
+    let (server, scorer) = (TestServer::start(&[bundle.clone(), telco(-0.4)]).await, scorer(&bundle));
+    for rooms in [-6.0, 0.5, 6.0] {
+        let request =
+            v1::PredictRequest { models: vec!["mails".into()], top_k_reasons: 1, ..request(&[("rooms", Value::Number(rooms))]) };
+        let found = server.predict(request).await.unwrap().predictions.remove(0);
+        let expected = scorer.effects(&[rooms]).unwrap();
+        let told = |one: &v1::TreatmentEffect| {
+            (one.treatment.clone(), [one.effect, one.low, one.high].map(f64::to_bits), one.conclusive)
+        };
+        let wanted = expected
+            .iter()
+            .map(|one| (one.treatment.to_owned(), [one.effect, one.low, one.high].map(f64::to_bits), one.conclusive));
+        assert_eq!(found.effects.iter().map(told).collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+        let most = expected.iter().map(|one| one.effect).fold(f64::NEG_INFINITY, f64::max);
+        assert_eq!((found.margin, found.model.unwrap().kind()), (most, v1::ModelKind::Uplift));
+        assert!(found.low.unwrap() <= most && most <= found.high.unwrap());
+    }
+    // Other models have none.
+    let other = v1::PredictRequest { models: vec!["telco".into()], ..request(&usual()) };
+    assert!(server.predict(other).await.unwrap().predictions[0].effects.is_empty());
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use retain_proto::v1::feature_value::Value;
 use retain_proto::v1::model_service_client::ModelServiceClient;
 use retain_proto::v1::prediction_service_client::PredictionServiceClient;
 use retain_score::{
-    Bands, Bundle, Calibrator, Cause, CheckRow, CheckRows, CheckValue, HazardModel, Head, Histogram, Manifest, MarginModel,
-    Model, Node, NodeKind, Reference, Registry, Scorer, Shape, Term, Test, Tree,
+    Arm, Bands, Bundle, Calibrator, Cause, CheckRow, CheckRows, CheckValue, EffectPart, HazardModel, Head, Histogram, Individual,
+    Manifest, MarginModel, Model, Node, NodeKind, Reference, Registry, Scorer, Shape, Term, Test, Tree, UpliftModel,
 };
 use retain_server::{Config, RunningServer, Server};
 use tonic::transport::Channel;
@@ -218,6 +218,21 @@ pub(crate) fn lease() -> Bundle {
     bundle_of(TaskKind::Survival, "lease", vec![FeatureSpec::new("rooms", ColumnKind::Number)], model)
 }
 
+/// `mails`: what a mail changes by `rooms`, and a call, which does the same for everybody.
+pub(crate) fn mails() -> Bundle {
+    let margin = |linear: f64| MarginModel {
+        intercept: -1.0,
+        terms: vec![Term { feature_idx: 0, shape: number(linear), mean: 0.0 }],
+        trees: Vec::new(),
+    };
+    let parts = vec![EffectPart::Chances { weight: 1.0, treated: margin(0.3), control: margin(0.1) }];
+    let individual = Individual { parts, center: 0.2, slope: 0.8, slope_half_width: 0.3 };
+    let arm = |name: &str, individual| Arm { name: name.to_owned(), average: 0.05, half_width: 0.02, individual };
+    let arms = vec![arm("mail", Some(individual)), arm("call", None)];
+    let model = Model::Uplift(UpliftModel { arms, limit: 1.0, chooses: true });
+    bundle_of(TaskKind::Uplift, "mails", vec![FeatureSpec::new("rooms", ColumnKind::Number)], model)
+}
+
 fn bundle(name: &str, features: Vec<FeatureSpec>, margin: MarginModel) -> Bundle {
     let model = Model::Event(Head { margin, calibrator: Calibrator::Sigmoid { slope: 0.9, intercept: -0.1 } });
     bundle_of(TaskKind::Churn, name, features, model)
@@ -231,7 +246,9 @@ fn bundle_of(kind: TaskKind, name: &str, features: Vec<FeatureSpec>, model: Mode
     let features = features.map(|feature| (feature.name.clone(), CheckValue::Number(7.0))).collect();
     let mut check_row =
         CheckRow { features, observed: Some(TODAY), margin: 0.0, probability: 0.0, expected_value: None, effects: Vec::new() };
-    let prediction = scorer.predict(&check_row.encode(&schema).unwrap());
+    let row = check_row.encode(&schema).unwrap();
+    let prediction = scorer.predict(&row);
+    check_row.effects = scorer.effects(&row).unwrap_or_default().iter().map(|effect| effect.effect).collect();
     (check_row.margin, check_row.probability) = (prediction.margin, prediction.probability);
     let histogram = |name: &str, borders: Vec<f64>, n_bins| Histogram {
         name: name.to_owned(),

@@ -178,6 +178,19 @@ pub(super) fn plan(dataset: &Dataset, gap_days: f64, seed: u64) -> Result<Plan, 
     Ok(plan)
 }
 
+/// The name of an arm, 0 for the control.
+fn name_of(dataset: &Dataset, arm: u32) -> &str {
+    let Some(spec) = &dataset.schema.treatment else { return "" };
+    if arm == 0 { &spec.control } else { spec.treatments.get(arm as usize - 1).map_or("", String::as_str) }
+}
+
+/// A number for each stratum, from its name and not its position (FNV-1a): so a treatment is judged on the same folds whichever others it is
+/// compared beside.
+fn hash(seed: u64, name: &str, has_outcome: bool, n_rows: usize) -> u64 {
+    let bytes = seed.to_le_bytes().into_iter().chain(name.bytes()).chain([u8::from(has_outcome)]).chain(n_rows.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 fn folds(dataset: &Dataset, seed: u64) -> Result<Vec<Fold>, SplitError> {
     let arms = dataset.treatment.as_deref().unwrap_or_default();
     let mut rows: Vec<(u32, usize)> = dataset.group.iter().copied().zip(0..).collect();
@@ -188,13 +201,19 @@ fn folds(dataset: &Dataset, seed: u64) -> Result<Vec<Fold>, SplitError> {
     if n_folds < 2 {
         return Err(SplitError::TooFewGroups { found: groups.len() });
     }
-    groups.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
     let stratum = |row: usize| (arms.get(row).copied().unwrap_or(0), dataset.target[row] > 0.0);
-    groups.sort_by_key(|group| (std::cmp::Reverse(group.len()), stratum(group[0])));
+    groups.sort_by_key(|group| (group.len(), stratum(group[0])));
     let mut fold_of_row = vec![0; dataset.n_rows()];
-    for (position, group) in groups.iter().enumerate() {
-        for &row in group {
-            fold_of_row[row] = position % n_folds;
+    for alike in groups.chunk_by_mut(|a, b| (a.len(), stratum(a[0])) == (b.len(), stratum(b[0]))) {
+        let (arm, has_outcome) = stratum(alike[0][0]);
+        let of_stratum = hash(seed, name_of(dataset, arm), has_outcome, alike[0].len());
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(of_stratum);
+        alike.shuffle(&mut rng);
+        let first = rng.random_range(0..n_folds);
+        for (position, group) in alike.iter().enumerate() {
+            for &row in group {
+                fold_of_row[row] = (first + position) % n_folds;
+            }
         }
     }
     let side =

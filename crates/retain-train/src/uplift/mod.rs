@@ -67,6 +67,9 @@ pub enum UpliftError {
     TreatmentName(#[from] SchemaError),
 }
 
+/// What the policy that the model follows is called.
+const TAKEN: &str = "as the model";
+
 /// One treatment, learned.
 struct Treatment {
     pair: Pair,
@@ -230,6 +233,12 @@ fn told<'a>(experiment: &Experiment<'_>, treatments: &'a [Treatment]) -> Vec<Box
     treatments.iter().map(of).collect()
 }
 
+/// The position of the treatment of the largest average, of equals the first.
+fn largest_average(treatments: &[Treatment]) -> usize {
+    let averages = treatments.iter().map(|treatment| treatment.arm.average).enumerate();
+    averages.rev().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(position, _)| position)
+}
+
 /// The effect of the treatment that stands for the model, of every judged row.
 fn best_effects(experiment: &Experiment<'_>, treatments: &[Treatment], model: &Model) -> Vec<f64> {
     let told = told(experiment, treatments);
@@ -249,9 +258,12 @@ fn uplift_report(experiment: &Experiment<'_>, treatments: &[Treatment], run: &Ru
     let reports = treatments.iter().map(|treatment| treatment.report(experiment, &measured_on, run)).collect::<Result<_, _>>()?;
     let control = experiment.dataset.schema.treatment.as_ref().map_or_else(String::new, |spec| spec.control.clone());
     let policies = policy_values(experiment, &told(experiment, treatments), run)?;
-    // Of one treatment there is nothing to choose.
+    // Of one treatment there is nothing to choose between.
     let chooses =
         treatments.len() == 1 || policies.iter().skip(1).take(treatments.len()).all(|all| all.gain_of_choosing.low > 0.0);
+    let mut policies = policies;
+    let taken = if chooses { 0 } else { 1 + largest_average(treatments) };
+    policies.insert(0, PolicyValue { policy: format!("{TAKEN}: {}", policies[taken].policy), ..policies[taken].clone() });
     Ok(UpliftReport { control, treatments: reports, chooses, policies })
 }
 

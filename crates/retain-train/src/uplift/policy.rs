@@ -18,7 +18,7 @@ pub struct PolicyValue {
     pub value: Interval,
     /// By the doubly robust estimate, which regressions make more precise.
     pub doubly_robust: Interval,
-    /// How much more the chosen treatments bring than this policy; paired, doubly robust.
+    /// How much more it brings than this policy to choose for each customer; paired, doubly robust.
     pub gain_of_choosing: Interval,
     /// Share of customers that the policy treats.
     pub treated: f64,
@@ -68,6 +68,7 @@ pub(super) fn policy_values(
     };
     let share = chosen.iter().filter(|&&arm| arm > 0).count() as f64 / rows.len() as f64;
     let mut values = vec![value(BEST_FOR_EACH.to_owned(), &of_chosen, share)?];
+    // In the order of the model, and doing nothing at the end.
     for (arm, name) in experiment.treatments.iter().enumerate() {
         values.push(value(format!("{name} for all"), &worth(&|_| arm + 1), 1.0)?);
     }

@@ -38,7 +38,7 @@ pub struct UpliftReport {
     pub treatments: Vec<TreatmentReport>,
     /// Whether the model chooses a treatment for each customer: it does where that surely brought more than giving all the same, whichever.
     pub chooses: bool,
-    /// What following the effects would have brought, beside treating all alike.
+    /// What following the model would have brought; then choosing for each, and treating all alike.
     pub policies: Vec<PolicyValue>,
 }
 
