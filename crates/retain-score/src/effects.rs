@@ -50,7 +50,6 @@ struct CompiledIndividual {
     slope_half_width: f64,
 }
 
-#[allow(clippy::large_enum_variant, reason = "there are a few for each treatment, and walking them is what scoring does")]
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "a model has a handful of parts, and every call reads them")]
 enum CompiledPart {
