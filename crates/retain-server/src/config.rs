@@ -273,6 +273,11 @@ impl Config {
             self.listen = address("listen", listen)?;
         }
         self.models = file.models.unwrap_or(self.models);
+        let is_store = self.models.to_str().is_some_and(|models| models.contains("://"));
+        if let Some(cache) = file.models_cache.as_ref().filter(|_| !is_store) {
+            let found = cache.display().to_string();
+            return Err(ConfigError::Value { key: "models_cache", expected: "absent where `models` is a folder", found });
+        }
         self.models_cache = file.models_cache;
         if let Some(seconds) = file.models_check_seconds {
             self.models_check_seconds = duration("models_check_seconds", seconds, 0)?;

@@ -1,7 +1,7 @@
 //! What is done for customers, and what came of it: the playbook that is live, the log of decisions, and what was learned from it.
 //!
 //! `settings` is `[decisions]` of the server file, `live` the playbook as it was read, `log` the store while it may be out of reach, `look`
-//! what is known of a customer, `supply` what is left of capacities, `learn` what came of earlier decisions, `service` and `batch` the calls,
+//! what is known of a customer, `supply` what is left of capacities, `turns` who has to wait for whom, `learn` what came of earlier decisions, `service` and `batch` the calls,
 //! `answer` and `record` their messages.
 
 mod answer;
@@ -14,6 +14,7 @@ mod record;
 mod service;
 mod settings;
 mod supply;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use self::learn::LearnedEffects;
 use self::live::Live;
 use self::log::Log;
 use self::supply::Supplies;
+use self::turns::Turns;
+use crate::models::LiveSet;
 use crate::status::CallError;
 use crate::text::chain;
 
@@ -46,6 +49,7 @@ pub(crate) struct Decisions {
     log: Log,
     learned: ArcSwap<LearnedEffects>,
     supplies: ArcSwap<Supplies>,
+    turns: Turns,
 }
 
 /// A moment in milliseconds since 1970.
@@ -68,6 +72,7 @@ impl Decisions {
             log: Log::default(),
             learned: ArcSwap::default(),
             supplies: ArcSwap::from_pointee(supplies),
+            turns: Turns::default(),
         })
     }
 
@@ -88,6 +93,16 @@ impl Decisions {
     /// What rules read of customers' rows.
     pub(crate) fn rule_features(&self) -> Vec<FeatureSpec> {
         self.live().rule_features.clone()
+    }
+
+    /// Makes sure that every model of the playbook answers; the playbook's name.
+    ///
+    /// # Errors
+    /// As a call that asks the first that does not.
+    pub(crate) fn check_models(&self, set: &LiveSet) -> Result<String, CallError> {
+        let live = self.live();
+        live.addresses.iter().try_for_each(|address| set.select_one(address, "").map(drop))?;
+        Ok(live.playbook.settings.name.clone())
     }
 
     /// Reads the playbook again.

@@ -495,6 +495,15 @@ impl ServerHandle {
         read.map(|set| set.report())
     }
 
+    /// The name of the playbook, where there is one, after looking whether all of its models answer; else what does not.
+    ///
+    /// # Errors
+    /// Which model does not answer, and why.
+    pub fn check_playbook(&self) -> Result<Option<String>, String> {
+        let Some(decisions) = &self.decisions else { return Ok(None) };
+        decisions.check_models(&self.models.live()).map(Some).map_err(|error| error.to_string())
+    }
+
     /// Reads the playbook again; one that cannot be used is logged, and the one before it stays.
     fn reload_playbook(&self) {
         let Some(decisions) = &self.decisions else { return };

@@ -119,6 +119,10 @@ pub(crate) async fn bind(config: Config) -> Result<Server> {
             let complaint = Complaint::usage("the keys of tokens cannot be used").because(error);
             complaint.hint("look at `[jwt]` in the server file").into()
         }
+        ServerError::Playbook(_) => {
+            let complaint = Complaint::usage("the playbook of the server file cannot be used").because(error);
+            complaint.hint("`retain playbook validate FILE` lists all that is wrong with it").into()
+        }
         ServerError::Unprotected { .. } => {
             let complaint = Complaint::usage(format!("the server will not listen on `{listen}`")).because(error);
             let hint = "name callers under `[[api_keys]]` or `[jwt]` in the server file, or set `client_ca` in `[tls]`; or, where something else keeps strangers away, say \
@@ -147,10 +151,23 @@ async fn check(config: Config, output: Output) -> Result<Exit> {
         Ok(customers) => customers,
         Err(error) => return Err(Complaint::new(Exit::DATA, "the customer table cannot be used").because(error).into()),
     };
-    let text = customers.as_ref().map(customers_text).unwrap_or_default();
+    let playbook = match handle.check_playbook() {
+        Ok(playbook) => playbook,
+        Err(reason) => {
+            let complaint =
+                Complaint::new(Exit::DATA, "a model of the playbook does not answer").because(anyhow::Error::msg(reason));
+            return Err(complaint.hint("publish and promote it, or take it out of `[models]` in the playbook").into());
+        }
+    };
+    let mut text = customers.as_ref().map(customers_text).unwrap_or_default();
+    if let Some(playbook) = &playbook {
+        let _ = writeln!(text, "  decisions by the playbook {playbook}");
+    }
     output.text(&format!("would listen on {address}\n{}\n{text}", live_text(&loaded)))?;
     let customers = customers.as_ref().map(customers_json);
-    output.json(&json!({ "listen": address.to_string(), "models": live_names(&loaded), "customers": customers }))?;
+    output.json(
+        &json!({ "listen": address.to_string(), "models": live_names(&loaded), "customers": customers, "playbook": playbook }),
+    )?;
     Ok(Exit::GOOD)
 }
 

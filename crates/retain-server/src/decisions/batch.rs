@@ -44,6 +44,8 @@ impl DecisionCalls {
         let max_rows = self.prediction().config().max_batch_rows.min(MAX_DECISIONS);
         check_request(&request, &live, max_rows)?;
         let store = decisions.log.store()?;
+        let turns = decisions.clone();
+        let _turns = turns.turns.of_all(&request.customer_ids).await;
         let histories = histories(&store, &request.customer_ids, history_since(&live, now_ms)).await?;
         let (calls, is_dry) = (self.clone(), request.dry_run);
         let work = move || calls.decide_all(&decisions, &live, &request, &histories, now_ms);

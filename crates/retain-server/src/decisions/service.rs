@@ -113,6 +113,8 @@ impl DecisionCalls {
         check_customer(&request.customer_id)?;
         let store = decisions.log.store()?;
         let since_ms = history_since(&live, now_ms);
+        // Until the decision is kept.
+        let _turn = decisions.turns.of(&request.customer_id).await;
         let history = store.history(&request.customer_id, since_ms).await?;
         let drawn = self.draw(decisions, &live, &request, &history, now_ms)?;
         if request.dry_run {

@@ -144,6 +144,19 @@ async fn what_was_done_before_limits_what_is_done_next() {
 }
 
 #[tokio::test]
+async fn calls_at_the_same_time_keep_a_customers_limits_together() {
+    let deciding = Deciding::start().await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let mut client = deciding.server.decisions();
+        calls.spawn(async move { client.recommend(customer("c-1")).await.unwrap().into_inner() });
+    }
+    let answers = calls.join_all().await;
+    let contacts = answers.iter().filter(|answer| answer.chosen.as_ref().unwrap().action != "no_action").count();
+    assert_eq!(contacts, 2, "two contacts in seven days are allowed");
+}
+
+#[tokio::test]
 async fn capacity_is_shared_by_all_customers_and_told() {
     let deciding = Deciding::start().await;
     let mut calls = 0;
