@@ -399,16 +399,32 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let all = "listen = \"0.0.0.0:1\"\nmodels = \"m\"\nmax_message_bytes = 2\nmax_batch_bytes = 3\nmax_batch_rows = 4\n\
+        let all = "listen = \"0.0.0.0:1\"\nmodels = \"s3://m\"\nmax_message_bytes = 2\nmax_batch_bytes = 3\nmax_batch_rows = 4\n\
                    max_features = 5\nmax_connections = 9\nmax_in_flight = 6\nmax_batches_in_flight = 7\nmax_streams = 10\nrequest_seconds = 8\ngrace_seconds = 11\ndrain_seconds = 0\nreflection = false\nmetrics_listen = \"127.0.0.1:2\"\nmodels_check_seconds = 0\nmodels_cache = \"c\"";
         let config = parse(all).unwrap();
-        assert_eq!((config.listen.to_string().as_str(), config.models.as_path()), ("0.0.0.0:1", Path::new("m")));
+        assert_eq!((config.listen.to_string().as_str(), config.models.as_path()), ("0.0.0.0:1", Path::new("s3://m")));
         assert_eq!((config.max_message_bytes, config.max_batch_bytes, config.max_batch_rows), (2, 3, 4));
         assert_eq!((config.max_features, config.max_in_flight, config.max_batches_in_flight), (5, 6, 7));
         assert_eq!((config.max_connections, config.max_streams), (9, 10));
         assert_eq!((config.request_seconds, config.grace_seconds, config.drain_seconds, config.reflection), (8, 11, 0, false));
         assert_eq!(config.metrics_listen.unwrap().port(), 2);
         assert_eq!((config.models_check_seconds, config.models_cache.as_deref()), (0, Some(Path::new("c"))));
+    }
+
+    #[test]
+    fn a_cache_of_models_is_for_object_stores_alone() {
+        let error = parse("models_cache = \"c\"").unwrap_err();
+        assert!(error.to_string().contains("`models_cache` should be absent where `models` is a folder"), "{error}");
+    }
+
+    #[test]
+    fn decisions_are_read_and_checked() {
+        let parsed = |store: &str| parse(&format!("[decisions]\nplaybook = \"p.toml\"\nstore = {store}"));
+        let decisions = parsed("{ path = \"d.db\" }").unwrap().decisions.unwrap();
+        assert_eq!((decisions.learn_seconds, decisions.retention_days), (60, 1_095));
+        assert!(parsed("{ path = \"d.db\", postgres = \"postgresql://h/d\" }").is_err());
+        let secret = parsed("{ postgres = \"postgresql://u:secret@\" }").unwrap_err().to_string();
+        assert!(!secret.contains("secret"), "{secret}");
     }
 
     #[test]
