@@ -249,7 +249,7 @@ impl Config {
         now: fn() -> Day,
     ) -> Result<Self, ConfigError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let syntax = |error: toml::de::Error| ConfigError::Syntax { message: error.to_string().trim_end().to_owned() };
+        let syntax = |error: toml::de::Error| ConfigError::Syntax { message: without_secrets(text, &error) };
         let mut table: toml::Table = toml::from_str(text).map_err(syntax)?;
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(ConfigError::UnknownKey { key: key.clone(), nearest: nearest(key, KEYS).map(str::to_owned) });
@@ -264,7 +264,7 @@ impl Config {
             insert(&mut table, name, value)?;
         }
         let names = variables.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let syntax = |error: toml::de::Error| ConfigError::Variables { names, message: error.to_string().trim_end().to_owned() };
+        let syntax = |error: toml::de::Error| ConfigError::Variables { names, message: error.message().trim_end().to_owned() };
         Self::new(Path::new("models"), now).with(table.try_into().map_err(syntax)?)
     }
 
@@ -335,6 +335,15 @@ impl Config {
         self.allow_unprotected = file.allow_unprotected.unwrap_or(self.allow_unprotected);
         Ok(self)
     }
+}
+
+/// What the parser says, with the line that it is about, unless that may hold an address with a password.
+fn without_secrets(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start.min(text.len()));
+    let before = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count();
+    let may_be_secret = text.lines().nth(before).is_some_and(|line| line.contains("postgres") || line.contains('@'));
+    let told = if may_be_secret { format!("line {}: {}", before + 1, error.message()) } else { error.to_string() };
+    told.trim_end().to_owned()
 }
 
 fn address(key: &'static str, text: String) -> Result<SocketAddr, ConfigError> {
