@@ -71,7 +71,7 @@ fn explore_among(decided: &Decided<'_>, among: &[usize]) -> Vec<f64> {
         }
         ExplorationMethod::Thompson | ExplorationMethod::Greedy => {
             let mode = decided.playbook.settings.mode;
-            let worths: Vec<Normal> = candidates.clone().map(|candidate| worth(candidate, mode)).collect();
+            let worths: Vec<Normal> = candidates.clone().map(|candidate| worth(candidate, mode, decided.nothing_sd)).collect();
             best_probabilities(&worths)
         }
     };
@@ -86,10 +86,15 @@ fn priority(candidate: &Candidate) -> f64 {
     candidate.valuation.map_or(0.0, |valuation| valuation.priority)
 }
 
-/// The belief about a candidate's worth; a product of P, C, V and L is taken as certain.
-fn worth(candidate: &Candidate, mode: Mode) -> Normal {
-    let Valuation { priority, net_sd, .. } = candidate.valuation.unwrap_or_default();
-    let sd = if mode == Mode::Pcvl { 0.0 } else { net_sd };
+/// The belief about a candidate's worth; a product of P, C, V and L is taken as certain. What all actions were compared with is doing
+/// nothing's own uncertainty, once, so that actions are told apart by their own rows.
+fn worth(candidate: &Candidate, mode: Mode, nothing_sd: f64) -> Normal {
+    let Valuation { priority, own_sd, .. } = candidate.valuation.unwrap_or_default();
+    let sd = match (mode, candidate.action) {
+        (Mode::Pcvl, _) => 0.0,
+        (Mode::Incremental, Some(_)) => own_sd,
+        (Mode::Incremental, None) => nothing_sd,
+    };
     Normal::new(priority, sd).expect("a valuation that is not finite makes its candidate not eligible")
 }
 

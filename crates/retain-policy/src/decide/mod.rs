@@ -87,6 +87,7 @@ pub fn appraise<'a>(playbook: &'a Playbook, values: &'a Values<'a>, situation: &
         chosen: candidates.len() - 1,
         candidates,
         holdout: is_held_out(&playbook.exploration, situation.customer_id, situation.now_ms),
+        nothing_sd: appraiser.nothing_sd(),
         checks,
         reasons: situation.reasons,
     };

@@ -25,6 +25,8 @@ pub struct Decided<'a> {
     pub chosen: usize,
     /// Whether the customer is in the holdout, which gets no action.
     pub holdout: bool,
+    /// How unsure it is what doing nothing comes to.
+    pub(super) nothing_sd: f64,
     pub(super) checks: Vec<Check<'a>>,
     pub(super) reasons: &'a [&'a str],
 }
@@ -68,6 +70,8 @@ pub struct Valuation {
     pub net: f64,
     /// How unsure that is, as a standard deviation.
     pub net_sd: f64,
+    /// The same without the luck that all actions share: what they are told apart by.
+    pub own_sd: f64,
     /// What candidates are put in order by: `net`, or P × C × V × L.
     pub priority: f64,
     /// Propensity, context weight, value and lever; with `mode = "pcvl"` alone.
@@ -81,6 +85,8 @@ pub struct Effect {
     pub mean: f64,
     /// Its standard deviation.
     pub sd: f64,
+    /// The same without the luck that all actions share.
+    pub own_sd: f64,
     /// Where it is from.
     pub source: EffectSource,
     /// What part of it is the playbook's prior rather than what was learned, from 0 to 1.

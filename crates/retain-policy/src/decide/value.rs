@@ -41,6 +41,8 @@ pub struct Learned {
     pub mean: f64,
     /// Its standard deviation.
     pub sd: f64,
+    /// The same without the luck of the customers that nothing was done for, which all actions were compared with alike.
+    pub own_sd: f64,
     /// Decisions that it was learned from.
     pub n: f64,
     /// What part of it is the prior, from 0 to 1.
@@ -52,8 +54,8 @@ pub struct Learned {
 impl From<&Posterior> for Learned {
     /// The belief about a change of success, where rewards are 1 for success and 0 for failure.
     fn from(posterior: &Posterior) -> Self {
-        let &Posterior { mean, sd, n, prior_share, .. } = posterior;
-        Self { mean, sd, n: n as f64, prior_share, blocked: posterior.is_sleeping_dog() }
+        let &Posterior { mean, sd, own_sd, n, prior_share, .. } = posterior;
+        Self { mean, sd, own_sd, n: n as f64, prior_share, blocked: posterior.is_sleeping_dog() }
     }
 }
 
@@ -61,6 +63,11 @@ impl From<&Posterior> for Learned {
 pub trait Posteriors {
     /// What was learned of an action for this customer; absent where nothing was, and the prior stands.
     fn effect(&self, action_idx: usize, action: &Action) -> Option<Learned>;
+
+    /// How unsure it is what doing nothing comes to, beside [`Learned::own_sd`]: the luck that all actions share.
+    fn control_sd(&self) -> f64 {
+        0.0
+    }
 
     /// How often the action is accepted, for `mode = "pcvl"`; absent where nobody knows.
     fn acceptance(&self, _action_idx: usize, _action: &Action) -> Option<f64> {
@@ -135,6 +142,12 @@ impl<'a, 's> Appraiser<'a, 's> {
         }
     }
 
+    /// How unsure it is what doing nothing comes to, in the playbook's currency.
+    pub(super) fn nothing_sd(&self) -> f64 {
+        let sd = self.stake.map_or(0.0, |stake| self.situation.learned.control_sd() * stake.abs());
+        if sd.is_finite() { sd } else { 0.0 }
+    }
+
     /// What an action is worth; where that is unknown, the check that says why is added.
     pub(super) fn value(&self, idx: usize, action: &'a Action, checks: &mut Vec<Check<'a>>) -> Option<Valuation> {
         let learned = self.situation.learned.effect(idx, action);
@@ -170,6 +183,7 @@ impl<'a, 's> Appraiser<'a, 's> {
         let fatigue = if action.channel.is_some() { self.fatigue } else { 0.0 };
         let net = effect.mean * value_at_stake + own_value - action.cost - fatigue - capacity_price;
         let net_sd = effect.sd * value_at_stake.abs();
+        let own_sd = effect.own_sd * value_at_stake.abs();
         let cost = action.cost;
         Ok(Valuation {
             effect,
@@ -180,6 +194,7 @@ impl<'a, 's> Appraiser<'a, 's> {
             capacity_price,
             net,
             net_sd,
+            own_sd,
             priority: net,
             factors: None,
         })
@@ -223,11 +238,14 @@ fn amount<'a>(amount: Option<&'a Amount>, absent: f64, of: RuleOf, values: &Valu
 /// What is believed of an action's effect on this customer.
 fn effect(action: &Action, learned: Option<Learned>, model: Option<&TreatmentEffect<'_>>) -> Effect {
     let before = match learned {
-        Some(Learned { mean, sd, n, prior_share, .. }) => {
+        Some(Learned { mean, sd, own_sd, n, prior_share, .. }) => {
             let source = if n > 0.0 { EffectSource::Outcomes } else { EffectSource::Prior };
-            Effect { mean, sd, source, prior_share, model_share: 0.0, n }
+            Effect { mean, sd, own_sd, source, prior_share, model_share: 0.0, n }
         }
-        None => Effect { mean: action.prior.effect, sd: action.prior.sd, prior_share: 1.0, ..Effect::default() },
+        None => {
+            let (mean, sd) = (action.prior.effect, action.prior.sd);
+            Effect { mean, sd, own_sd: sd, prior_share: 1.0, ..Effect::default() }
+        }
     };
     let usable =
         |model: &&TreatmentEffect<'_>| model.conclusive && model.effect.is_finite() && (model.high - model.low).is_finite();
@@ -246,6 +264,7 @@ fn joined(before: Effect, model: &TreatmentEffect<'_>) -> Effect {
     Effect {
         mean: model_share * model.effect + (1.0 - model_share) * before.mean,
         sd: (1.0 / (of_before + of_model)).sqrt(),
+        own_sd: (1.0 / (precision(before.own_sd) + of_model)).sqrt(),
         source: EffectSource::Model,
         prior_share: before.prior_share * (1.0 - model_share),
         model_share,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use retain_core::{NO_ACTION, OutcomeEvent};
 use retain_policy::decide::{Learned, Posteriors};
 use retain_policy::playbook::{Action, Goal, Playbook};
-use retain_policy::posterior::{Effects, MaturedRow, Prior};
+use retain_policy::posterior::{Effects, MaturedRow, Prior, control_belief, joint_posteriors};
 use retain_store::{Cursor, LoggedDecision, MAX_PAGE, Store};
 use serde::Deserialize;
 
@@ -28,6 +28,8 @@ pub(super) struct LearnedEffects {
     /// By action, in the order of the playbook: how often it was taken, and accepted.
     taken: Vec<(u64, u64)>,
     learned: Vec<Option<Learned>>,
+    /// How unsure it is what doing nothing comes to.
+    control_sd: f64,
     after: Option<Cursor>,
 }
 
@@ -43,6 +45,10 @@ struct LoggedCandidate<'j> {
 impl Posteriors for LearnedEffects {
     fn effect(&self, action_idx: usize, _: &Action) -> Option<Learned> {
         *self.learned.get(action_idx)?
+    }
+
+    fn control_sd(&self) -> f64 {
+        self.control_sd
     }
 
     fn acceptance(&self, action_idx: usize, _: &Action) -> Option<f64> {
@@ -74,7 +80,7 @@ impl LearnedEffects {
             };
             next.after = Some(after);
         }
-        next.learned = playbook.actions.iter().enumerate().map(|(idx, action)| next.posterior(idx, action)).collect();
+        next.conclude(playbook);
         Ok(next)
     }
 
@@ -125,18 +131,16 @@ impl LearnedEffects {
         self.effects.as_mut()
     }
 
-    /// The playbook's prior with what was seen; none where nothing was.
-    fn posterior(&self, action_idx: usize, action: &Action) -> Option<Learned> {
-        let estimate = self.effects.as_ref()?.estimate(action_idx + 1)?;
-        let prior = Prior::with_ess(action.prior.effect, action.prior.sd, action.prior.weight).ok()?;
-        let posterior = prior.posterior(Some(&estimate));
-        Some(Learned {
-            mean: posterior.mean.clamp(-1.0, 1.0),
-            sd: posterior.sd,
-            n: posterior.n as f64,
-            prior_share: posterior.prior_share,
-            blocked: posterior.is_sleeping_dog(),
-        })
+    /// The playbook's priors with what was seen of all actions together.
+    fn conclude(&mut self, playbook: &Playbook) {
+        let prior = |action: &Action| Prior::with_ess(action.prior.effect, action.prior.sd, action.prior.weight).ok();
+        let Some(priors) = playbook.actions.iter().map(prior).collect::<Option<Vec<Prior>>>() else { return };
+        let Some(effects) = &self.effects else { return };
+        let estimates: Vec<_> = (0..priors.len()).map(|idx| effects.estimate(idx + 1)).collect();
+        let posteriors = joint_posteriors(&priors, &estimates);
+        self.control_sd = control_belief(&posteriors).sd();
+        let seen = posteriors.iter().zip(&estimates);
+        self.learned = seen.map(|(posterior, estimate)| estimate.as_ref().map(|_| Learned::from(posterior))).collect();
     }
 }
 

@@ -178,7 +178,7 @@ impl Posteriors for Known {
 
 #[test]
 fn what_does_harm_is_kept_from_customers_unless_it_is_mandatory() {
-    let learned = Known(Learned { mean: -0.02, sd: 0.01, n: 500.0, prior_share: 0.02, blocked: true });
+    let learned = Known(Learned { mean: -0.02, sd: 0.01, own_sd: 0.01, n: 500.0, prior_share: 0.02, blocked: true });
     let seen = |rest: &str| {
         with_learned(&read(&format!("{TWO}{rest}")), &Case::default(), &learned, |decided| {
             let call = &decided.candidates[0];
