@@ -5,7 +5,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{Complaint, Exit};
 use crate::output::Output;
-use crate::verbs::{bench, data, evaluate, explain, gate, import, models, quickstart, score, serve, train};
+use crate::verbs::{
+    bench, data, evaluate, explain, gate, health, import, models, playbook, quickstart, recommend, score, serve, signals, train,
+};
 
 /// Predicts which customers will leave: trains, gates, serves and scores churn models.
 #[derive(Debug, Parser)]
@@ -83,6 +85,17 @@ pub(crate) enum Verb {
     /// The registry of published models
     #[command(subcommand)]
     Models(models::Command),
+    /// What can be done for customers: check playbooks, list and show presets
+    #[command(subcommand)]
+    Playbook(playbook::Command),
+    /// Score customers' health by rules, measure such a score, and learn its weights
+    #[command(subcommand)]
+    Health(health::Command),
+    /// Measure what signals find
+    #[command(subcommand)]
+    Signals(signals::Command),
+    /// Choose the next best action for every row of a table, within capacities and a budget
+    Recommend(recommend::Arguments),
     /// What is in a table
     #[command(subcommand)]
     Data(data::Command),
@@ -102,6 +115,10 @@ impl Verb {
             Self::Bench(arguments) => bench::run(arguments, global, output),
             Self::BenchEcho(arguments) => bench::echo::run(arguments, output),
             Self::Models(command) => models::run(command, output),
+            Self::Playbook(command) => playbook::run(command, output),
+            Self::Health(command) => health::run(command, global, output),
+            Self::Signals(command) => signals::run(command, global, output),
+            Self::Recommend(arguments) => recommend::run(arguments, global, output),
             Self::Data(command) => data::run(command, output),
         }
     }
@@ -119,6 +136,10 @@ impl Verb {
             Self::Bench(_) => "bench",
             Self::BenchEcho(_) => "bench-echo",
             Self::Models(_) => "models",
+            Self::Playbook(_) => "playbook",
+            Self::Health(_) => "health",
+            Self::Signals(_) => "signals",
+            Self::Recommend(_) => "recommend",
             Self::Data(_) => "data",
         }
     }

@@ -26,6 +26,7 @@ impl Exit {
     pub(crate) const GOOD: Self = Self(0);
     pub(crate) const INTERNAL: Self = Self(1);
     pub(crate) const USAGE: Self = Self(2);
+    pub(crate) const GATE: Self = Self(3);
     pub(crate) const DATA: Self = Self(5);
     pub(crate) const CHAMPION: Self = Self(6);
     /// The customary code of a process that a signal ended: 128 + SIGINT.

@@ -6,14 +6,20 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps an error should fail"))]
 
 mod answer;
+mod audited;
 mod cli;
+mod clock;
 mod exit;
+mod history;
 mod input;
 mod interrupt;
 mod model_path;
 mod out_folder;
 mod output;
+mod playbook_file;
 mod progress;
+mod row_models;
+mod rule_rows;
 mod sample_calls;
 mod score_writer;
 mod tables;

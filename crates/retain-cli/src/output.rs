@@ -25,6 +25,11 @@ impl Output {
         Self { format: global.format, quiet: global.quiet }
     }
 
+    /// The same without notes and warnings: what would be told a second time.
+    pub(crate) fn hushed(self) -> Self {
+        Self { quiet: true, ..self }
+    }
+
     pub(crate) fn format(self) -> Format {
         self.format
     }

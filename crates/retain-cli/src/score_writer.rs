@@ -72,7 +72,9 @@ impl ScoreWriter {
     pub(crate) fn create(path: &Path, entity: &Entity<'_>, of: ResultColumns) -> Result<(Self, ScoreFormat)> {
         if of.numbers.iter().chain(&of.texts).any(|name| name == entity.name) {
             let message = format!("the entity column is called `{}`, and so is a column of the result", entity.name);
-            return Err(Complaint::usage(message).hint("rename the entity column and train again").into());
+            return Err(Complaint::usage(message)
+                .hint("rename the entity column; a model that knows it has to be trained again")
+                .into());
         }
         let schema = Arc::new(schema(entity, of));
         let mut sink = Sink::create(path, &schema)?;

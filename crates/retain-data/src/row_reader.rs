@@ -211,8 +211,8 @@ impl RowEncoder {
     }
 
     fn names(&self, first_row: usize, batch: &RecordBatch) -> Names {
-        let numbers = || Arc::new(Int64Array::from_iter_values((1..=batch.num_rows()).map(|row| (first_row + row) as i64)));
-        Names(self.layout.entity.map_or_else(|| numbers() as ArrayRef, |position| Arc::clone(batch.column(position))))
+        let numbered = || Names::numbered(first_row, batch.num_rows());
+        self.layout.entity.map_or_else(numbered, |position| Names::of_column(batch.column(position)))
     }
 
     fn name_problems(&self, first_row: usize, problems: Vec<Option<(&str, ValueError)>>) -> Vec<RejectedCell> {
@@ -229,6 +229,21 @@ impl RowEncoder {
 }
 
 impl Names {
+    /// The names in a column of [`crate::TableBatches`].
+    ///
+    /// # Panics
+    /// When the array is of a type that [`crate::TableBatches`] does not have.
+    pub fn of_column(column: &ArrayRef) -> Self {
+        // Looks at the type alone.
+        let _ = Cells::of(column);
+        Self(Arc::clone(column))
+    }
+
+    /// The numbers of rows as names: `first_row` is the position of the first, from 0, and names are counted from 1.
+    pub fn numbered(first_row: usize, n_rows: usize) -> Self {
+        Self(Arc::new(Int64Array::from_iter_values((1..=n_rows).map(|row| (first_row + row) as i64))))
+    }
+
     /// Number of rows.
     pub fn n_rows(&self) -> usize {
         self.0.len()

@@ -136,7 +136,8 @@ pub(crate) fn observation_day(given: Option<&str>, source: &TableSource, scorer:
     Ok(reference)
 }
 
-fn refuse_same_file(input: &Path, output: &Path) -> Result<()> {
+/// Refuses to write over what is read.
+pub(crate) fn refuse_same_file(input: &Path, output: &Path) -> Result<()> {
     if let (Ok(input), Ok(output)) = (input.canonicalize(), output.canonicalize())
         && input == output
         && input.is_file()

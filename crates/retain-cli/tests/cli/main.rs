@@ -2,15 +2,19 @@
 //!
 //! `tables` has the tables that training refuses, `bundles` the damaged models, `scoring` scores and explanations, `gate` the
 //! verdicts, `kinds` models of other kinds than churn, `leakage` columns and rows that know the answer, `training` reproducibility and places to write to, `registry` publishing
-//! and serving, `import` models of other libraries, `transactions` tables made of logs, `uplift` effects of treatments. `support` trains one small model that all of them share.
+//! and serving, `import` models of other libraries, `transactions` tables made of logs, `uplift` effects of treatments, `playbooks` what is
+//! told of playbooks, `assessment` health and signals, `recommending` next best actions. `support` trains one small model that all of them share.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that meets an error should fail")]
 
+mod assessment;
 mod bundles;
 mod gate;
 mod import;
 mod kinds;
 mod leakage;
+mod playbooks;
+mod recommending;
 mod registry;
 mod scoring;
 mod support;

@@ -96,6 +96,13 @@ impl Folder {
     }
 }
 
+/// The telco customers that `quickstart` trains on.
+pub(crate) const TELCO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/telco_churn.csv");
+/// The models that are published in the repository.
+pub(crate) const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
+/// A playbook for them.
+pub(crate) const TELCO_PLAYBOOK: &str = include_str!("telco_playbook.toml");
+
 /// The task of the simulated customers, with one learner to be fast.
 pub(crate) fn task(learners: &str) -> String {
     format!(
