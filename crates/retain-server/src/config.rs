@@ -340,7 +340,7 @@ impl Config {
 /// What the parser says, with the line that it is about, unless that may hold an address with a password.
 fn without_secrets(text: &str, error: &toml::de::Error) -> String {
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
-    let before = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count();
+    let before = text.bytes().take(start).filter(|byte| *byte == b'\n').count();
     let may_be_secret = text.lines().nth(before).is_some_and(|line| line.contains("postgres") || line.contains('@'));
     let told = if may_be_secret { format!("line {}: {}", before + 1, error.message()) } else { error.to_string() };
     told.trim_end().to_owned()

@@ -237,15 +237,12 @@ fn amount<'a>(amount: Option<&'a Amount>, absent: f64, of: RuleOf, values: &Valu
 
 /// What is believed of an action's effect on this customer.
 fn effect(action: &Action, learned: Option<Learned>, model: Option<&TreatmentEffect<'_>>) -> Effect {
-    let before = match learned {
-        Some(Learned { mean, sd, own_sd, n, prior_share, .. }) => {
-            let source = if n > 0.0 { EffectSource::Outcomes } else { EffectSource::Prior };
-            Effect { mean, sd, own_sd, source, prior_share, model_share: 0.0, n }
-        }
-        None => {
-            let (mean, sd) = (action.prior.effect, action.prior.sd);
-            Effect { mean, sd, own_sd: sd, prior_share: 1.0, ..Effect::default() }
-        }
+    let before = if let Some(Learned { mean, sd, own_sd, n, prior_share, .. }) = learned {
+        let source = if n > 0.0 { EffectSource::Outcomes } else { EffectSource::Prior };
+        Effect { mean, sd, own_sd, source, prior_share, model_share: 0.0, n }
+    } else {
+        let (mean, sd) = (action.prior.effect, action.prior.sd);
+        Effect { mean, sd, own_sd: sd, prior_share: 1.0, ..Effect::default() }
     };
     let usable =
         |model: &&TreatmentEffect<'_>| model.conclusive && model.effect.is_finite() && (model.high - model.low).is_finite();
