@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::exit::{Complaint, Exit};
 use crate::output::Output;
 use crate::verbs::{
-    bench, data, evaluate, explain, gate, health, import, models, playbook, quickstart, recommend, score, serve, signals, train,
+    bench, data, decisions, evaluate, explain, gate, health, import, models, playbook, quickstart, recommend, score, serve,
+    signals, train,
 };
 
 /// Predicts which customers will leave: trains, gates, serves and scores churn models.
@@ -96,6 +97,9 @@ pub(crate) enum Verb {
     Signals(signals::Command),
     /// Choose the next best action for every row of a table, within capacities and a budget
     Recommend(recommend::Arguments),
+    /// The log of decisions: export it, count it
+    #[command(subcommand)]
+    Decisions(decisions::Command),
     /// What is in a table
     #[command(subcommand)]
     Data(data::Command),
@@ -119,6 +123,7 @@ impl Verb {
             Self::Health(command) => health::run(command, global, output),
             Self::Signals(command) => signals::run(command, global, output),
             Self::Recommend(arguments) => recommend::run(arguments, global, output),
+            Self::Decisions(command) => decisions::run(command, output),
             Self::Data(command) => data::run(command, output),
         }
     }
@@ -140,6 +145,7 @@ impl Verb {
             Self::Health(_) => "health",
             Self::Signals(_) => "signals",
             Self::Recommend(_) => "recommend",
+            Self::Decisions(_) => "decisions",
             Self::Data(_) => "data",
         }
     }

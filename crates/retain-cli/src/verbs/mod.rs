@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod data;
+pub(crate) mod decisions;
 pub(crate) mod evaluate;
 pub(crate) mod explain;
 pub(crate) mod gate;

@@ -203,3 +203,16 @@ fn earlier_decisions_count() {
         .expect(2)
         .says("cannot read the earlier decisions");
 }
+
+#[test]
+fn the_log_is_exported_and_counted() {
+    let folder = Folder::new();
+    let (place, file) = (folder.path("log.sqlite"), folder.path("again.parquet"));
+    retain(&["decisions", "count", "--store", &place]).expect(2).says("there is no decision log");
+    export_of_calls(&folder, &["a".to_owned(), "b".to_owned()]);
+    let counted = retain(&["decisions", "count", "--store", &place, "--format", "json"]).expect(0).json();
+    assert_eq!((counted["decisions"].as_u64(), counted["outcomes"].as_u64()), (Some(2), Some(2)));
+    let exported = retain(&["decisions", "export", "--store", &place, "--output", &file, "--format", "json"]).expect(0).json();
+    assert_eq!(exported["decisions"].as_u64(), Some(2));
+    assert_eq!(&fs::read(&file).unwrap()[..4], b"PAR1");
+}
