@@ -36,6 +36,8 @@ use crate::rule_rows::{Columns, RowCounts, RuleBatch, RuleTable, Seen};
 use crate::score_writer::{ResultColumns, ScoreFormat, ScoreWriter};
 use crate::verbs::score::refuse_same_file;
 
+/// Customers that are settled and written together: their candidates' JSON is held in memory.
+const CHUNK_ROWS: usize = 1024;
 /// Longest JSON of one customer's candidates.
 const MAX_CANDIDATES_BYTES: usize = 1 << 16;
 
@@ -202,14 +204,18 @@ fn settle_all(
     let mut n_settled = 0;
     table.each_batch(output, |batch| {
         let assigned = assigned.get(n_settled..n_settled + batch.n_rows()).ok_or_else(changed)?;
-        let rows: Vec<Row> =
-            assigned.par_iter().enumerate().map(|(row, assigned)| deciding.settle(batch, row, assigned)).collect();
-        for row in &rows {
-            summary.add(&row.settled);
+        for (chunk, assigned) in assigned.chunks(CHUNK_ROWS).enumerate() {
+            let first = chunk * CHUNK_ROWS;
+            let settle = |(row, assigned): (usize, &Assigned)| deciding.settle(batch, first + row, assigned);
+            let rows: Vec<Row> = assigned.par_iter().enumerate().map(settle).collect();
+            for row in &rows {
+                summary.add(&row.settled);
+            }
+            n_settled += rows.len();
+            writer.write(&format.encode(&batch.names.slice(first, rows.len()), &answers(deciding, rows))?)?;
         }
-        n_settled += rows.len();
         progress.update("customers decided for", n_settled, summary.counts.n_rows);
-        writer.write(&format.encode(&batch.names, &answers(deciding, &rows))?)
+        Ok(())
     })?;
     if n_settled < assigned.len() {
         return Err(changed().into());
@@ -265,24 +271,21 @@ fn result_columns(explain: bool) -> ResultColumns {
     ResultColumns { numbers, texts: texts.map(str::to_owned).collect() }
 }
 
-fn answers(deciding: &Deciding<'_>, rows: &[Row]) -> Answers {
+fn answers(deciding: &Deciding<'_>, rows: Vec<Row>) -> Answers {
     let number = |number: fn(&Settled) -> f64| rows.iter().map(|row| Some(number(&row.settled))).collect();
-    let text = |text: &dyn Fn(&Row) -> String| rows.iter().map(|row| Cow::Owned(text(row))).collect();
-    let mut texts = vec![
-        text(&|row| row.settled.action_id(deciding.playbook).to_owned()),
-        text(&|row| row.settled.action.map_or("", |_| row.settled.source.as_str()).to_owned()),
-        text(&|row| row.reason.clone()),
+    let numbers = vec![
+        number(|settled| settled.propensity),
+        number(|settled| settled.expected_value),
+        number(|settled| settled.cost),
+        number(|settled| settled.effect),
     ];
-    if deciding.explain {
-        texts.push(text(&|row| row.candidates.clone().unwrap_or_default()));
+    let mut texts: Vec<Vec<Cow<'static, str>>> = vec![Vec::with_capacity(rows.len()); 3 + usize::from(deciding.explain)];
+    for row in rows {
+        let source = row.settled.action.map_or("", |_| row.settled.source.as_str());
+        let action = row.settled.action_id(deciding.playbook).to_owned();
+        let cells = [Some(Cow::Owned(action)), Some(Cow::Borrowed(source)), Some(Cow::Owned(row.reason))];
+        let cells = cells.into_iter().chain([row.candidates.map(Cow::Owned)]).flatten();
+        texts.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell));
     }
-    Answers {
-        numbers: vec![
-            number(|settled| settled.propensity),
-            number(|settled| settled.expected_value),
-            number(|settled| settled.cost),
-            number(|settled| settled.effect),
-        ],
-        texts,
-    }
+    Answers { numbers, texts }
 }
