@@ -74,8 +74,11 @@ fn read_item(section: Section<'_>, rules: &mut RuleReader<'_>) -> Option<Item> {
     section.check_keys(&ITEM_KEYS);
     let id = section.id()?;
     let scale = read_scale(section)?;
-    let reads = rules.required(section, "reads", RuleKind::Number, "the number that gives points, such as `features.roi_pct`")?;
-    if matches!(scale, Scale::Words(_)) && !matches!(reads.expression(), Expression::Read(_)) {
+    let by_words = matches!(scale, Scale::Words(_));
+    // Other rules may compare the word with texts.
+    let kind = if by_words { RuleKind::Text } else { RuleKind::Number };
+    let reads = rules.required(section, "reads", kind, "what gives points, such as `features.roi_pct`")?;
+    if by_words && !matches!(reads.expression(), Expression::Read(_)) {
         section.wrong("reads", "an item with `words` should read one name", "write one name, such as `features.login_cadence`");
     }
     let highest = scale.highest();

@@ -26,6 +26,8 @@ pub enum RuleKind {
     Condition,
     /// A number.
     Number,
+    /// A text.
+    Text,
 }
 
 /// What is wrong with a rule, and where.

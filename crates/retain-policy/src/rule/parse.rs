@@ -40,6 +40,7 @@ pub(super) fn parse(source: &str, kind: RuleKind, names: &mut Names) -> Result<E
         match kind {
             RuleKind::Condition => NameType::Boolean,
             RuleKind::Number => NameType::Number,
+            RuleKind::Text => NameType::Text,
         },
     )
 }

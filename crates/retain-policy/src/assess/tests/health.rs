@@ -161,3 +161,31 @@ fn the_report_speaks_both_languages() {
     let name = |language| assessment.report(&assessed, &names, &values, language).health.unwrap().band_name.unwrap();
     assert_eq!([name(Language::English), name(Language::Spanish)], ["Good", "Bien"]);
 }
+
+#[test]
+fn a_word_that_gives_points_may_be_compared_by_other_rules() {
+    let (assessment, names) = parse(
+        r#"
+        [health]
+        name = "words"
+        bands = [{ id = "all", name = { en = "All", es = "Todos" }, from = 0 }]
+        [[health.group]]
+        id = "contract"
+        name = { en = "Contract", es = "Contrato" }
+        weight = 100
+        [[health.group.item]]
+        id = "length"
+        name = { en = "Length", es = "Plazo" }
+        reads = "features.contract"
+        words = { yearly = 10, monthly = 2 }
+        [[signal]]
+        id = "short"
+        name = { en = "Short", es = "Corto" }
+        when = "features.contract == 'monthly'"
+        severity = "monitor"
+        "#,
+    );
+    let mut values = with(&names, &[("contract", Known::Text("monthly"))]);
+    let assessed = assessment.assess(&mut values, None, 0);
+    assert_eq!((assessed.health.unwrap().score, assessed.signal_count), (Some(20.0), 1));
+}
