@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{Complaint, Exit};
 use crate::output::Output;
-use crate::verbs::{bench, data, evaluate, explain, gate, import, models, quickstart, score, serve, train};
+use crate::verbs::{bench, data, evaluate, experiment, explain, gate, import, models, policy, quickstart, score, serve, train};
 
 /// Predicts which customers will leave: trains, gates, serves and scores churn models.
 #[derive(Debug, Parser)]
@@ -83,6 +83,12 @@ pub(crate) enum Verb {
     /// The registry of published models
     #[command(subcommand)]
     Models(models::Command),
+    /// Judge a policy of actions: by what another one logged, or in a world whose truth is known
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Plan an experiment on customers, and read what came of it
+    #[command(subcommand)]
+    Experiment(experiment::Command),
     /// What is in a table
     #[command(subcommand)]
     Data(data::Command),
@@ -102,6 +108,8 @@ impl Verb {
             Self::Bench(arguments) => bench::run(arguments, global, output),
             Self::BenchEcho(arguments) => bench::echo::run(arguments, output),
             Self::Models(command) => models::run(command, output),
+            Self::Policy(command) => policy::run(command, global, output),
+            Self::Experiment(command) => experiment::run(command, output),
             Self::Data(command) => data::run(command, output),
         }
     }
@@ -119,6 +127,8 @@ impl Verb {
             Self::Bench(_) => "bench",
             Self::BenchEcho(_) => "bench-echo",
             Self::Models(_) => "models",
+            Self::Policy(_) => "policy",
+            Self::Experiment(_) => "experiment",
             Self::Data(_) => "data",
         }
     }

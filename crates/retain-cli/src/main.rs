@@ -7,6 +7,7 @@
 
 mod answer;
 mod cli;
+mod columns;
 mod exit;
 mod input;
 mod interrupt;

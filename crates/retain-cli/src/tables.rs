@@ -23,12 +23,13 @@ pub(crate) fn render(table: &Table) -> String {
 }
 
 /// Four digits behind the point, and no minus before a zero.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let text = format!("{value:.4}");
     if text == "-0.0000" { "0.0000".to_owned() } else { text }
 }
 
-fn bounds(low: f64, high: f64) -> String {
+/// `[0.8301, 0.8520]`.
+pub(crate) fn bounds(low: f64, high: f64) -> String {
     format!("[{}, {}]", number(low), number(high))
 }
 

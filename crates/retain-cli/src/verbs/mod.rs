@@ -3,10 +3,12 @@
 pub(crate) mod bench;
 pub(crate) mod data;
 pub(crate) mod evaluate;
+pub(crate) mod experiment;
 pub(crate) mod explain;
 pub(crate) mod gate;
 pub(crate) mod import;
 pub(crate) mod models;
+pub(crate) mod policy;
 pub(crate) mod quickstart;
 pub(crate) mod score;
 pub(crate) mod serve;
