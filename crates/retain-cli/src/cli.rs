@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::exit::{Complaint, Exit};
 use crate::output::Output;
 use crate::verbs::{
-    bench, data, decisions, evaluate, explain, gate, health, import, models, playbook, quickstart, recommend, score, serve,
-    signals, train,
+    bench, data, decisions, evaluate, experiment, explain, gate, health, import, models, playbook, policy, quickstart, recommend,
+    score, serve, signals, train,
 };
 
 /// Predicts which customers will leave: trains, gates, serves and scores churn models.
@@ -100,6 +100,12 @@ pub(crate) enum Verb {
     /// The log of decisions: export it, count it
     #[command(subcommand)]
     Decisions(decisions::Command),
+    /// Judge a policy of actions: by what another one logged, or in a world whose truth is known
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Plan an experiment on customers, and read what came of it
+    #[command(subcommand)]
+    Experiment(experiment::Command),
     /// What is in a table
     #[command(subcommand)]
     Data(data::Command),
@@ -124,6 +130,8 @@ impl Verb {
             Self::Signals(command) => signals::run(command, global, output),
             Self::Recommend(arguments) => recommend::run(arguments, global, output),
             Self::Decisions(command) => decisions::run(command, output),
+            Self::Policy(command) => policy::run(command, global, output),
+            Self::Experiment(command) => experiment::run(command, output),
             Self::Data(command) => data::run(command, output),
         }
     }
@@ -146,6 +154,8 @@ impl Verb {
             Self::Signals(_) => "signals",
             Self::Recommend(_) => "recommend",
             Self::Decisions(_) => "decisions",
+            Self::Policy(_) => "policy",
+            Self::Experiment(_) => "experiment",
             Self::Data(_) => "data",
         }
     }

@@ -10,8 +10,12 @@ use retain_core::{AddressError, DayError};
 use retain_data::{DataError, TaskError, TransactionError};
 use retain_eval::{EvalError, GateError, GateFileError};
 use retain_import::ImportError;
+use retain_policy::evaluate::EvaluateError;
+use retain_policy::experiment::{DesignError, ReadError};
+use retain_policy::simulate::WorldError;
 use retain_score::{BundleError, RegistryError};
 use retain_server::{ConfigError, ServerError};
+use retain_store::StoreError;
 use retain_train::{SurvivalError, TrainError};
 use serde_json::json;
 
@@ -27,6 +31,7 @@ impl Exit {
     pub(crate) const INTERNAL: Self = Self(1);
     pub(crate) const USAGE: Self = Self(2);
     pub(crate) const GATE: Self = Self(3);
+    pub(crate) const INCONCLUSIVE: Self = Self(4);
     pub(crate) const DATA: Self = Self(5);
     pub(crate) const CHAMPION: Self = Self(6);
     /// The customary code of a process that a signal ended: 128 + SIGINT.
@@ -210,11 +215,29 @@ fn exit_of(cause: &(dyn Error + 'static)) -> Option<Exit> {
         || cause.is::<ConfigError>()
         || cause.is::<ServerError>()
         || cause.is::<AddressError>()
-        || cause.is::<DayError>();
+        || cause.is::<DayError>()
+        || cause.is::<DesignError>()
+        || cause.is::<WorldError>();
     if is_configuration {
         return Some(Exit::USAGE);
     }
-    cause.is::<EvalError>().then_some(Exit::DATA)
+    if let Some(error) = cause.downcast_ref::<StoreError>() {
+        return Some(of_store_error(error));
+    }
+    let is_data = cause.is::<EvalError>() || cause.is::<EvaluateError>() || cause.is::<ReadError>();
+    is_data.then_some(Exit::DATA)
+}
+
+/// A file that is no decision log was named wrongly; one that cannot be believed breaks its contract.
+fn of_store_error(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Setting { .. }
+        | StoreError::NotALog { .. }
+        | StoreError::SchemaNewer { .. }
+        | StoreError::Unavailable { .. } => Exit::USAGE,
+        StoreError::Damaged { .. } | StoreError::Database { .. } => Exit::DATA,
+        _ => Exit::INTERNAL,
+    }
 }
 
 /// A date that does not fit the log, or columns to be named, are for the command line to put right.

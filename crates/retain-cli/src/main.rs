@@ -9,6 +9,7 @@ mod answer;
 mod audited;
 mod cli;
 mod clock;
+mod columns;
 mod exit;
 mod history;
 mod input;
