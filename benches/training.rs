@@ -130,6 +130,8 @@ fn dataset(columns: Vec<Vec<f64>>, target: Vec<f64>) -> Dataset {
         weight: None,
         duration: None,
         past: None,
+        treatment: None,
+        propensity: None,
         entity,
         group: (0..n_rows as u32).collect(),
         observed: None,
