@@ -122,12 +122,17 @@ impl Member {
         Self { name, configuration, method }
     }
 
-    /// Whether it is averaged: segments, and differences of outcomes that were fitted closely. They err differently, and scores of X and DR
-    /// repeat the linear ones, or follow noise.
+    /// Whether it is taken unless another is surely better: the regression in either arm that may curve.
+    pub(super) fn is_usual(&self) -> bool {
+        matches!(&self.method, Method::T(base) if base.learner.name() != BOOSTING && base.configuration.get("squares") == Some(1.0))
+    }
+
+    /// Whether it is averaged: differences of outcomes that were fitted closely. They err differently; scores of X and DR repeat the linear
+    /// ones, or follow noise.
     fn is_blended(&self) -> bool {
         match &self.method {
             Method::T(base) => base.configuration.get("squares") != Some(0.0),
-            Method::S(_) | Method::Segments => true,
+            Method::S(_) => true,
             _ => false,
         }
     }

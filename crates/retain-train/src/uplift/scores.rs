@@ -119,10 +119,6 @@ impl Tried {
         Self { member, rank, quantiles }
     }
 
-    pub(super) fn is_blend(&self) -> bool {
-        matches!(self.member.method, Method::Blend(_))
-    }
-
     /// The score at a rank.
     pub(super) fn score(&self, rank: f64) -> f64 {
         quantile_of(&self.quantiles, rank)
