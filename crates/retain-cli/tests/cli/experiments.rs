@@ -87,7 +87,7 @@ fn an_arm_that_is_better_or_worse_is_seen() {
 
 #[test]
 fn a_covariate_shows_what_would_be_lost_in_the_noise() {
-    let data = table(&[("none", 0.5, 300), ("gift", 0.7, 300)]);
+    let data = table(&[("none", 0.5, 100), ("gift", 0.7, 100)]);
     let read = |more: &[&str], code: i32| {
         let start = ["--data", "-", "--outcome", "spent", "--customer", "id", "--format", "json"];
         retain_with_input(&[&READ[..], &start, more].concat(), data.as_bytes()).expect(code).json()

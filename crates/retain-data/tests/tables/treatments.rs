@@ -53,7 +53,7 @@ fn tables_without_something_to_compare_are_refused_by_name() {
     let table = table();
     refused(&table, &USUAL.replace("none", "nobody"), &["`sent` never has the value `nobody`", "`call` (200 rows)"]);
     refused(&table, &format!("{USUAL}\ntreatments = [\"letter\"]"), &["never has the value `letter`"]);
-    refused(&table.replace("sent", "sended"), USUAL, &["`treatment` of the task", "nearest to `sent` is `sended`"]);
+    refused(&table.replace("sent", "sended"), USUAL, &["`treatment` of the task names `sent`", "no such column"]);
     refused(&table.replace("mail", "none").replace("call", "none"), USUAL, &["has the control `none` only"]);
     let few: String = table
         .lines()
