@@ -142,7 +142,7 @@ impl Arguments {
         let shares: Vec<f64> = arms.iter().map(share).collect::<Result<_, _>>()?;
         let sum: f64 = shares.iter().sum();
         if (sum - 1.0).abs() > SHARE_TOLERANCE {
-            return Err(complaint(format!("the shares of `--expected-share` sum to {sum}, and should to 1")).into());
+            return Err(complaint(format!("the shares of `--expected-share` sum to {sum} and not to 1")).into());
         }
         Ok(shares.into_iter().map(|share| share / sum).collect())
     }
