@@ -1,7 +1,7 @@
 //! Assessment: how a customer is doing, by rules that people wrote.
 //!
 //! [`Assessment::parse`] reads `[health]`, `[[signal]]`, `[[segment]]`, tiers, points, badges and alerts of a playbook and its presets;
-//! [`Assessment::assess`] answers them for one customer, in the one order that lets each read what came before; [`report`] says it in
+//! [`Assessment::assess`] answers them for one customer, in the one order that lets each read what came before; [`Assessment::report`] says it in
 //! words. Whether any of this predicts anything is for [`audit`] to measure and [`fit`] to improve. Predictions come in as values:
 //! they are made elsewhere.
 
