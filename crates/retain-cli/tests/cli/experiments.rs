@@ -110,7 +110,7 @@ fn experiments_that_cannot_be_read_are_refused() {
     read(&["--outcome", "spend"]).expect(2).says("did you mean `spent`?");
     read(&["--outcome", "spent"]).expect(5).says("arm `rare` should have at least two customers, found 1");
     read(&["--outcome", "spent", "--expected-share", "none=0.5,gift=0.5"]).expect(2).says("no share of `rare`");
-    read(&["--outcome", "spent", "--expected-share", "none=0.5,gift=0.2,rare=0.2"]).expect(2).says("and should to 1");
+    read(&["--outcome", "spent", "--expected-share", "none=0.5,gift=0.2,rare=0.2"]).expect(2).says("and not to 1");
     read(&["--outcome", "spent", "--expected-share", "none"]).expect(2);
     read(&["--outcome", "spent", "--confidence", "1"]).expect(2).says("--confidence");
     let start = ["experiment", "read", "--data", &data, "--outcome", "spent"];
