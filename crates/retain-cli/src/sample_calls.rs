@@ -166,17 +166,17 @@ impl Customers {
 }
 
 fn recommend_text(answer: &RecommendResponse, already_recorded: bool) -> String {
-    let mut table = tables::table(&["Recommend", "effect", "cost", "expected value", "probability", "why"], 1);
+    let mut table = tables::table(&["Recommend", "why", "effect", "cost", "expected value", "probability"], 2);
     for candidate in &answer.candidates {
         let amount = |amount: f64| format!("{amount:.2}");
         let of_action = |amount: String| if candidate.action == "no_action" { String::new() } else { amount };
         table.add_row([
             candidate.action.clone(),
+            candidate.reason.clone(),
             of_action(format!("{:+.3}", candidate.effect)),
             of_action(amount(candidate.cost)),
             of_action(amount(candidate.expected_value)),
             format!("{:.4}", candidate.propensity),
-            candidate.reason.clone(),
         ]);
     }
     let chosen = answer.chosen.as_ref().map_or("?", |chosen| &chosen.action);
