@@ -60,4 +60,9 @@ pub(crate) trait Database: Send + Sync {
     fn connect(&self) -> Result<Box<dyn Connection>, StoreError>;
     /// How errors name it.
     fn place(&self) -> &Arc<str>;
+    /// The same database over connections that answer a small question within microseconds and never wait for a lock, so that
+    /// callers may ask on their own threads. Nothing for a database across the network.
+    fn at_hand(&self) -> Option<Arc<dyn Database>> {
+        None
+    }
 }

@@ -31,6 +31,14 @@ impl<T> Pending<T> {
         Self { refused: send(sender).err(), answer, timeout }
     }
 
+    /// An answer that is there already.
+    pub(crate) fn there(answer: T, timeout: Duration) -> Self {
+        Self::of(timeout, |sender| {
+            drop(sender.send(Ok(answer)));
+            Ok(())
+        })
+    }
+
     /// Blocks the thread until the answer is there. Not for asynchronous code.
     ///
     /// # Errors

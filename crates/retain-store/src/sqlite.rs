@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{ErrorCode, OpenFlags, OptionalExtension};
 
 use crate::backend::{Connection, Database};
@@ -66,6 +67,8 @@ impl SqliteFile {
             // Shorter than a call may take, so that the call is told why.
             connection.busy_timeout(self.timeout / 2)?;
             connection.set_prepared_statement_cache_capacity(64);
+            // Else every new value of a parameter has its statement parsed and planned again.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.pragma_update(None, "cache_size", CACHE_KIB)?;
             connection.pragma_update(None, "synchronous", "FULL")?;
@@ -159,6 +162,31 @@ impl Database for Sqlite {
         let started = self.checkpoints.start(move || file.connect(shared.clone()));
         let place = self.file.place.clone();
         started.map(drop).map_err(|error| StoreError::Unavailable { place, source: Arc::new(error) })
+    }
+
+    fn connect(&self) -> Result<Box<dyn Connection>, StoreError> {
+        Ok(Box::new(self.file.connect(self.checkpoints.clone())?))
+    }
+
+    fn place(&self) -> &Arc<str> {
+        &self.file.place
+    }
+
+    fn at_hand(&self) -> Option<Arc<dyn Database>> {
+        let file = SqliteFile { timeout: Duration::ZERO, ..self.file.clone() };
+        Some(Arc::new(AtHand { file, checkpoints: self.checkpoints.clone() }))
+    }
+}
+
+/// The file for callers who must not wait.
+struct AtHand {
+    file: SqliteFile,
+    checkpoints: Arc<Checkpoints>,
+}
+
+impl Database for AtHand {
+    fn prepare(&self) -> Result<(), StoreError> {
+        self.file.prepare()
     }
 
     fn connect(&self) -> Result<Box<dyn Connection>, StoreError> {
