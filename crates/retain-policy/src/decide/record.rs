@@ -38,23 +38,30 @@ struct CandidateRow<'a> {
     rules: Vec<RuleRow<'a>>,
 }
 
-/// What a candidate is worth.
+/// What a candidate is worth. What adds nothing is left out: it is 0.
 #[derive(Serialize)]
 struct ValueRow {
     effect: f64,
     effect_sd: f64,
     effect_source: &'static str,
     prior_share: f64,
+    #[serde(skip_serializing_if = "is_zero")]
     model_share: f64,
+    #[serde(skip_serializing_if = "is_zero")]
     n: f64,
     value_at_stake: f64,
+    #[serde(skip_serializing_if = "is_zero")]
     own_value: f64,
     cost: f64,
+    #[serde(skip_serializing_if = "is_zero")]
     fatigue: f64,
+    #[serde(skip_serializing_if = "is_zero")]
     capacity_price: f64,
     expected_value: f64,
     expected_value_sd: f64,
-    priority: f64,
+    /// Left out where it is the expected value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<f64>,
     /// Propensity, context weight, value and lever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pcvl: Option<[f64; 4]>,
@@ -124,10 +131,15 @@ impl Decided<'_> {
             expected_value: chosen.valuation.map_or(-cost, |valuation| valuation.net),
             cost,
             currency: settings.currency.clone(),
-            window_closes_at_ms: self.now_ms.saturating_add(i64::from(settings.attribution_days) * DAY_MS),
+            window_closes_at_ms: self.window_closes_at_ms(),
             context,
             candidates: self.candidates_json(max_bytes),
         }
+    }
+
+    /// From when on outcomes no longer count for this decision.
+    pub fn window_closes_at_ms(&self) -> i64 {
+        self.now_ms.saturating_add(i64::from(self.playbook.settings.attribution_days) * DAY_MS)
     }
 
     /// Every candidate as a JSON array, those that may be chosen first, by their place.
@@ -219,7 +231,7 @@ fn value_row(candidate: &Candidate) -> Option<ValueRow> {
         capacity_price: valuation.capacity_price,
         expected_value: valuation.net,
         expected_value_sd: valuation.net_sd,
-        priority: valuation.priority,
+        priority: (valuation.priority != valuation.net).then_some(valuation.priority),
         pcvl: valuation.factors,
     })
 }
@@ -269,6 +281,11 @@ impl Asked<'_> {
             Self::Worth => "what it is worth is a number, and factors are not negative".to_owned(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 fn in_tenths(days: f64) -> f64 {

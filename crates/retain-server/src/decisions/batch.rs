@@ -147,7 +147,7 @@ impl Batch<'_> {
             let mut settled = decided.clone();
             settled.settle(assigned);
             let sd = settled.chosen().valuation.map_or(0.0, |valuation| valuation.net_sd);
-            (settled.decision(id, seen.context.clone(), MAX_JSON_BYTES), sd)
+            (settled.decision(id, (seen.context)(), MAX_JSON_BYTES), sd)
         })
     }
 

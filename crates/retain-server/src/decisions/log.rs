@@ -1,7 +1,7 @@
 //! The log of decisions as the server has it: opened in the background, so that predictions do not wait for a database.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use retain_store::{Store, StoreConfig, StoreError};
@@ -13,6 +13,7 @@ use crate::text::chain;
 /// Between two attempts to open a log that cannot be reached: from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(1);
 
 /// The log, once it is open.
 #[derive(Debug, Default)]
@@ -91,9 +92,20 @@ impl From<StoreError> for CallError {
             }
             _ => {
                 let description = chain(&error);
-                tracing::warn!(reason = description, "the log of decisions did not answer");
+                warn_now_and_then(&description);
                 Self::StoreUnavailable { description }
             }
         }
+    }
+}
+
+/// Says that the log did not answer, at most once a second: while it is away every call fails.
+fn warn_now_and_then(reason: &str) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let now = Instant::now();
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_none_or(|last| now.duration_since(last) >= BETWEEN_WARNINGS) {
+        *last = Some(now);
+        tracing::warn!(reason, "the log of decisions did not answer");
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prost_types::Timestamp;
-use retain_core::{Day, FeatureValue, PastDecision, TaskKind};
+use retain_core::{FeatureValue, PastDecision, TaskKind};
 use retain_policy::assess::{Assessed, Previous};
 use retain_policy::decide::{Facts, Prediction, TreatmentEffect};
 use retain_policy::rule::Values;
 use retain_proto::v1;
 use retain_score::{Band, Effect};
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
 use super::live::Live;
 use crate::config::Config;
@@ -50,8 +50,8 @@ pub(super) struct Seen<'s> {
     /// By the playbook's name of the model.
     pub(super) predictions: BTreeMap<String, v1::Prediction>,
     pub(super) stored_row: Option<v1::StoredRow>,
-    /// What the decision is made from, to be kept with it.
-    pub(super) context: String,
+    /// Writes what the decision is made from, to be kept with it.
+    pub(super) context: &'s dyn Fn() -> String,
 }
 
 /// One model's answer.
@@ -106,10 +106,24 @@ impl Sources<'_> {
         let assessed = playbook.assessment().assess(&mut values, previous, self.now_ms);
         let effects: Vec<TreatmentEffect<'_>> = scored.iter().flat_map(|scored| scored.effects.iter().copied()).collect();
         let reasons: Vec<&str> = scored.iter().flat_map(|scored| scored.reasons.iter().copied()).collect();
-        let context = self.context(asking, row, &models, &scored, &assessed, day);
+        let health = assessed.health.as_ref().map(|health| Health { score: health.score, coverage: health.coverage });
+        let signal_count = assessed.signal_count;
+        let context = || {
+            let features = self.features_read(asking, row, &models);
+            let predictions = scored.iter().map(|scored| (scored.name, scored.kept())).collect();
+            Context { features, health, observed_days: day.days(), predictions, signal_count }.to_json()
+        };
         let told = scored.iter().map(|scored| (scored.name.to_owned(), scored.answer.clone())).collect();
         let stored_row = row.map(|row| convert::stored_row(row, now));
-        Ok(visit(Seen { values, assessed, effects: &effects, reasons: &reasons, predictions: told, stored_row, context }))
+        Ok(visit(Seen {
+            values,
+            assessed,
+            effects: &effects,
+            reasons: &reasons,
+            predictions: told,
+            stored_row,
+            context: &context,
+        }))
     }
 
     /// Refuses features that neither models nor rules know.
@@ -122,35 +136,62 @@ impl Sources<'_> {
         Ok(())
     }
 
-    /// What the decision was made from: every feature that was read, as it was given, and what was made of them.
-    fn context(
-        &self,
-        asking: &Asking<'_>,
-        row: Option<StoredRow<'_>>,
-        models: &[Asked<'_>],
-        scored: &[Scored<'_>],
-        assessed: &Assessed,
-        day: Day,
-    ) -> String {
-        let mut features = Map::new();
+    /// Every feature that models or rules read and that is there, as it was given, by name.
+    fn features_read<'v>(
+        &'v self,
+        asking: &'v Asking<'v>,
+        row: Option<StoredRow<'v>>,
+        models: &'v [Asked<'v>],
+    ) -> BTreeMap<&'v str, Kept<'v>> {
         let by_models = models.iter().flat_map(|asked| model_features(row, asked.model));
         let by_rules = self.live.rule_features.iter().map(|feature| (feature.name.as_str(), stored_feature(row, &feature.name)));
-        for (name, value) in by_models.chain(by_rules) {
-            let value = asking.features.get(name).unwrap_or(value);
-            if value != FeatureValue::Missing {
-                features.entry(name).or_insert_with(|| feature_json(value));
-            }
+        let given = by_models.chain(by_rules).map(|(name, value)| (name, asking.features.get(name).unwrap_or(value)));
+        given.filter(|(_, value)| *value != FeatureValue::Missing).map(|(name, value)| (name, Kept(value))).collect()
+    }
+}
+
+/// What a decision was made from: every feature that was read, as it was given, and what was made of them.
+#[derive(Serialize)]
+struct Context<'v> {
+    features: BTreeMap<&'v str, Kept<'v>>,
+    health: Option<Health>,
+    observed_days: f64,
+    predictions: BTreeMap<&'v str, KeptPrediction>,
+    signal_count: usize,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Health {
+    coverage: f64,
+    score: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct KeptPrediction {
+    expected_value: Option<f64>,
+    /// `NAME/VERSION`.
+    model: Option<String>,
+    probability: f64,
+}
+
+/// A value as JSON has it; days as texts.
+struct Kept<'v>(FeatureValue<'v>);
+
+impl Context<'_> {
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("names, texts and numbers can be written as JSON")
+    }
+}
+
+impl Serialize for Kept<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            FeatureValue::Missing => serializer.serialize_none(),
+            FeatureValue::Number(number) => serializer.serialize_f64(number),
+            FeatureValue::Boolean(yes) => serializer.serialize_bool(yes),
+            FeatureValue::Text(text) => serializer.serialize_str(text),
+            FeatureValue::Day(day) => serializer.collect_str(&day),
         }
-        let predictions: Map<String, Value> = scored.iter().map(|scored| (scored.name.to_owned(), scored.to_json())).collect();
-        let health = assessed.health.as_ref().map(|health| json!({ "score": health.score, "coverage": health.coverage }));
-        json!({
-            "observed_days": day.days(),
-            "features": features,
-            "predictions": predictions,
-            "health": health,
-            "signal_count": assessed.signal_count,
-        })
-        .to_string()
     }
 }
 
@@ -163,16 +204,6 @@ fn model_features<'v>(row: Option<StoredRow<'v>>, model: &'v Arc<LiveModel>) -> 
 
 fn stored_feature<'v>(row: Option<StoredRow<'v>>, name: &str) -> FeatureValue<'v> {
     row.map_or(FeatureValue::Missing, |row| row.rule_value(name))
-}
-
-fn feature_json(value: FeatureValue<'_>) -> Value {
-    match value {
-        FeatureValue::Missing => Value::Null,
-        FeatureValue::Number(number) => json!(number),
-        FeatureValue::Boolean(yes) => json!(yes),
-        FeatureValue::Text(text) => json!(text),
-        FeatureValue::Day(day) => json!(day.to_string()),
-    }
 }
 
 fn score<'s>(name: &'s str, asked: &Asked<'s>, mut row: EncodedRow, with_reasons: bool) -> Scored<'s> {
@@ -209,12 +240,12 @@ impl Scored<'_> {
         }
     }
 
-    fn to_json(&self) -> Value {
+    fn kept(&self) -> KeptPrediction {
         let model = self.answer.model.as_ref();
-        json!({
-            "model": model.map(|model| format!("{}/{}", model.name, model.version)),
-            "probability": self.prediction.probability,
-            "expected_value": self.prediction.expected_value,
-        })
+        KeptPrediction {
+            expected_value: self.prediction.expected_value,
+            model: model.map(|model| format!("{}/{}", model.name, model.version)),
+            probability: self.prediction.probability,
+        }
     }
 }

@@ -41,7 +41,8 @@ pub(crate) struct DecisionCalls {
 /// A decision that is not kept yet, and what it takes.
 struct Drawn {
     response: v1::RecommendResponse,
-    decision: retain_core::Decision,
+    /// None where nothing is to be kept.
+    decision: Option<retain_core::Decision>,
     taken: (Option<usize>, Option<usize>),
 }
 
@@ -117,11 +118,11 @@ impl DecisionCalls {
         let _turn = decisions.turns.of(&request.customer_id).await;
         let history = store.history(&request.customer_id, since_ms).await?;
         let drawn = self.draw(decisions, &live, &request, &history, now_ms)?;
-        if request.dry_run {
+        let Some(decision) = drawn.decision else {
             return Ok(drawn.response);
-        }
+        };
         let (action, channel) = drawn.taken;
-        let kept = store.record_decision(drawn.decision).await;
+        let kept = store.record_decision(decision).await;
         if kept.is_err() {
             decisions.supplies.load().give_back(action, channel, now_ms);
         }
@@ -187,7 +188,6 @@ impl DecisionCalls {
         language: Language,
     ) -> Result<Drawn, CallError> {
         let id = DecisionId::new(decided.now_ms, self.random_bytes()?);
-        let decision = decided.decision(id, seen.context.clone(), MAX_JSON_BYTES);
         let with_rules = request.top_k_candidates > 0;
         let ranked = if with_rules { decided.in_order() } else { decided.ranked() };
         let mut told: Vec<v1::Candidate> = Vec::with_capacity(ranked.len());
@@ -207,10 +207,11 @@ impl DecisionCalls {
             candidates: told,
             holdout: decided.holdout,
             decided_at: Some(timestamp(decided.now_ms)),
-            window_closes_at: Some(timestamp(decision.window_closes_at_ms)),
+            window_closes_at: Some(timestamp(decided.window_closes_at_ms())),
             predictions: seen.predictions.clone(),
             stored_row: seen.stored_row,
         };
+        let decision = (!request.dry_run).then(|| decided.decision(id, (seen.context)(), MAX_JSON_BYTES));
         Ok(Drawn { response, decision, taken })
     }
 
