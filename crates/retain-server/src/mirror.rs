@@ -36,12 +36,25 @@ pub enum StoreError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Some models could not be copied; the others were.
+    #[error("some models of the object store cannot be copied: {failures}")]
+    Models {
+        /// Which, and why.
+        failures: String,
+    },
     /// The store did not answer as it should.
     #[error("the object store cannot be read: {reason}")]
     Unreachable {
         /// Why, in the words of the store.
         reason: String,
     },
+}
+
+impl StoreError {
+    /// Whether the other models were copied all the same.
+    pub(crate) fn is_of_some_models(&self) -> bool {
+        matches!(self, Self::Models { .. })
+    }
 }
 
 /// The address of an object store, where the models directory is one.

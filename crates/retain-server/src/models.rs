@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use retain_core::{ModelAddress, ModelName, VersionSelector};
+use retain_core::{ModelAddress, ModelName, VersionSelector, nearest};
 use retain_score::{Registry, RegistryError};
 use tokio::sync::{Mutex, watch};
 
@@ -123,6 +123,13 @@ pub enum ReloadError {
     /// The reader itself failed; a mistake of ours.
     #[error("the reading of the models broke off")]
     BrokeOff,
+}
+
+impl ReloadError {
+    /// Whether other models were copied from the object store all the same.
+    fn is_of_some_models(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_of_some_models())
+    }
 }
 
 /// Why an alias was not set; everything stays as it was but where [`SetAliasError::Reload`] says otherwise.
@@ -298,14 +305,16 @@ impl Models {
 
     async fn reload_once(&self) -> Result<Arc<LiveSet>, ReloadError> {
         let _reading = self.reading.lock().await;
-        if let Err(error) = self.copy_store().await {
-            self.fail(&error);
-            if !self.live().by_name.is_empty() {
-                return Err(error);
-            }
-            // What was copied before the server began is better than nothing, and is checked as anything else.
+        let copied = self.copy_store().await.inspect_err(|error| self.fail(error));
+        // What was copied before the server began is better than nothing, and is checked as anything else.
+        if let Err(error) = &copied
+            && !error.is_of_some_models()
+            && !self.live().by_name.is_empty()
+        {
+            return copied.map(|()| self.live().clone());
         }
-        self.read_registry(Depth::All, None).await.inspect_err(|error| self.fail(error))
+        let read = self.read_registry(Depth::All, None).await.inspect_err(|error| self.fail(error))?;
+        copied.map(|()| read)
     }
 
     /// Makes the folder like the store that it is a copy of, where it is one.
@@ -349,6 +358,9 @@ impl Models {
     fn swap(&self, set: &Arc<LiveSet>, depth: Depth) {
         let before = self.live.swap(set.clone());
         self.refusals.add(set.log(&before, depth));
+        if depth == Depth::All {
+            set.warn_of_shares(&self.traffic);
+        }
         if !set.answers_as(&before) {
             self.swaps.add(1);
         }
@@ -384,6 +396,14 @@ impl LiveSet {
             versions.share = reading.traffic.share(name);
         }
         Ok(Arc::new(Self { by_name, looks }))
+    }
+
+    /// Shares of models that there are not do nothing, most often because a name is misspelt.
+    fn warn_of_shares(&self, traffic: &Traffic) {
+        for name in traffic.challenger_shares.keys().filter(|name| !self.by_name.keys().any(|known| known.as_str() == *name)) {
+            let near = nearest(name, self.by_name.keys().map(ModelName::as_str));
+            tracing::warn!(model.name = name, did_you_mean = near, "`traffic.challenger_shares` names a model that there is not");
+        }
     }
 
     /// Every version that answers.

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, parse_url_opts};
 use retain_core::ModelName;
 use retain_score::{Aliases, FILES, MANIFEST};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 use tokio_stream::StreamExt;
 use url::Url;
 
@@ -108,13 +108,19 @@ impl Mirror {
         let listed = ask(self.store.list_with_delimiter(Some(&self.prefix))).await?.ok_or_else(gone)?;
         let names = listed.common_prefixes.iter().filter_map(|prefix| ModelName::new(prefix.filename()?).ok());
         let names: BTreeSet<ModelName> = names.take(MAX_MODELS).collect();
+        let mut failures = Vec::new();
         for name in &names {
-            self.sync_model(name).await?;
+            match self.sync_model(name).await {
+                Ok(()) => {}
+                // The disk is the same for all.
+                Err(error @ StoreError::Cache { .. }) => return Err(error),
+                Err(error) => failures.push(format!("`{name}`: {}", chain(&error))),
+            }
         }
         for name in folders(&self.root).filter(|name| ModelName::new(name).is_ok_and(|name| !names.contains(&name))) {
             remove(&self.root.join(name))?;
         }
-        Ok(())
+        if failures.is_empty() { Ok(()) } else { Err(StoreError::Models { failures: failures.join("; ") }) }
     }
 
     /// The versions first: an alias shall not point at what is not there yet.
@@ -187,7 +193,7 @@ impl Mirror {
         }
         let answer = ask(self.store.get(location)).await?.ok_or_else(gone)?;
         let mut chunks = answer.into_stream();
-        let mut file = fs::File::create(path).map_err(cache_error("write", path))?;
+        let mut file = tokio::fs::File::create(path).await.map_err(cache_error("write", path))?;
         let mut n_bytes = 0;
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| unreachable(&error))?;
@@ -195,9 +201,9 @@ impl Mirror {
             if n_bytes > limit {
                 return Err(too_large(n_bytes));
             }
-            file.write_all(&chunk).map_err(cache_error("write", path))?;
+            file.write_all(&chunk).await.map_err(cache_error("write", path))?;
         }
-        file.sync_all().map_err(cache_error("write", path))
+        file.sync_all().await.map_err(cache_error("write", path))
     }
 }
 
@@ -336,6 +342,18 @@ mod tests {
         put(&store, "prod/models/telco/aliases.json", &" ".repeat((64 << 10) + 1)).await;
         let error = mirror(&store).sync().await.unwrap_err();
         assert!(chain(&error).contains("65537 bytes"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_model_that_cannot_be_copied_leaves_the_others() {
+        let store = Arc::new(InMemory::new());
+        put(&store, "prod/models/gym/aliases.json", &" ".repeat((64 << 10) + 1)).await;
+        put(&store, "prod/models/telco/aliases.json", r#"{"champion": 1}"#).await;
+        put(&store, "prod/models/telco/1/model.bin", "bytes").await;
+        let mirror = mirror(&store);
+        let error = mirror.sync().await.unwrap_err();
+        assert!(error.is_of_some_models() && error.to_string().contains("`gym`"), "{error}");
+        assert_eq!(text(&mirror, "telco/1/model.bin").as_deref(), Some("bytes"));
     }
 
     /// Answers as S3 does: a listing in XML, and the one object, to whoever signs the request.

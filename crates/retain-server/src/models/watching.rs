@@ -19,6 +19,8 @@ const MAX_WAIT: u32 = 64;
 struct Memory {
     /// What was wrong with the directory as a whole, in the words that were logged.
     trouble: Option<String>,
+    /// The same of single models that could not be copied from an object store.
+    uncopied: Option<String>,
     /// Looks until what was refused is tried again, and how many they were the last time.
     patience: u32,
     wait: u32,
@@ -28,7 +30,7 @@ impl Models {
     /// Looks at the directory after every `pause`, without end.
     pub(crate) async fn watch(self: Arc<Self>, pause: Duration) {
         self.loaded().await;
-        let mut memory = Memory { trouble: None, patience: 1, wait: 1 };
+        let mut memory = Memory { trouble: None, uncopied: None, patience: 1, wait: 1 };
         loop {
             tokio::time::sleep(pause).await;
             self.look_again(&mut memory).await;
@@ -56,7 +58,7 @@ impl Models {
 
     /// What there is to read after a look: nothing, what has changed, or what was refused too.
     async fn due(&self, memory: &mut Memory) -> Result<Option<Depth>, ReloadError> {
-        self.copy_store().await?;
+        self.note_copied(memory, self.copy_store().await)?;
         let (registry, live) = (self.registry.clone(), self.live().clone());
         let seen = tokio::task::spawn_blocking(move || Ok(look(&registry)? != live.looks));
         if seen.await.unwrap_or(Err(ReloadError::BrokeOff))? {
@@ -67,6 +69,20 @@ impl Models {
         }
         memory.patience = memory.patience.saturating_sub(1);
         Ok((memory.patience == 0).then_some(Depth::Refused))
+    }
+
+    /// Models that could not be copied are told once, and the others are read all the same.
+    fn note_copied(&self, memory: &mut Memory, copied: Result<(), ReloadError>) -> Result<(), ReloadError> {
+        let uncopied = match copied {
+            Err(error) if error.is_of_some_models() => Some(chain(&error)),
+            other => other.map(|()| None)?,
+        };
+        if let Some(reason) = uncopied.as_ref().filter(|_| uncopied != memory.uncopied) {
+            tracing::error!(reason, "models stay as they were");
+            self.refusals.add(1);
+        }
+        memory.uncopied = uncopied;
+        Ok(())
     }
 
     /// Logs and counts a trouble once for as long as it lasts.
