@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use retain_core::Day;
 use ring::digest::{SHA256, digest};
 use tonic::codegen::http::{HeaderMap, HeaderValue};
 
 use crate::api_keys::Scope;
 use crate::config::{Config, ConfigError};
-use crate::jwt::{JwtError, Tokens};
+use crate::jwt::{JwtError, Tokens, expired};
 use crate::status::CallError;
 
 /// Longest key or token that is looked at; longer ones are nobody's.
 const MAX_CREDENTIAL_BYTES: usize = 8 << 10;
 /// Most calls a second that a limit may allow; more is no limit.
 const MAX_RATE: u32 = 1_000_000;
+const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// What a call needs where callers are asked who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +52,35 @@ pub(crate) enum Admitted<'g> {
     Anybody,
     /// The owner of a key.
     Key(&'g Arc<Caller>),
-    /// The bearer of a token.
-    Token(Arc<Caller>),
+    /// The bearer of a token, and until when it is believed, in seconds since 1970-01-01 UTC.
+    Token(Arc<Caller>, f64),
+}
+
+/// Somebody who opened a stream, which may stay open for longer than a token is believed.
+#[derive(Debug, Clone)]
+pub(crate) struct Guest {
+    caller: Arc<Caller>,
+    /// Seconds since 1970-01-01 UTC; keys have no end.
+    ends: Option<f64>,
+}
+
+impl Guest {
+    /// Whether the guest may go on at this moment.
+    ///
+    /// # Errors
+    /// [`CallError::Unauthenticated`] once the token has ended.
+    pub(crate) fn check(&self, now: Day) -> Result<(), CallError> {
+        let seconds = now.days() * SECONDS_PER_DAY;
+        if self.ends.is_some_and(|ends| seconds > ends) { Err(expired()) } else { Ok(()) }
+    }
+
+    /// Counts one call.
+    ///
+    /// # Errors
+    /// As [`Caller::count_call`].
+    pub(crate) fn count_call(&self) -> Result<(), CallError> {
+        self.caller.count_call()
+    }
 }
 
 /// The callers that are known.
@@ -103,8 +132,14 @@ impl Admitted<'_> {
         match self {
             Self::Anybody => None,
             Self::Key(caller) => Some(caller),
-            Self::Token(caller) => Some(caller),
+            Self::Token(caller, _) => Some(caller),
         }
+    }
+
+    /// Who opens a stream, where callers are asked who they are.
+    pub(crate) fn guest(&self) -> Option<Guest> {
+        let ends = if let Self::Token(_, ends) = self { Some(*ends) } else { None };
+        self.caller().map(|caller| Guest { caller: caller.clone(), ends })
     }
 }
 
@@ -171,7 +206,7 @@ impl Gate {
             return Ok(Admitted::Key(caller));
         }
         match &self.tokens {
-            Some(tokens) if is_token(given) => tokens.verify(given).map(Admitted::Token),
+            Some(tokens) if is_token(given) => tokens.verify(given).map(|(caller, ends)| Admitted::Token(caller, ends)),
             _ => Err(refused("API_KEY_UNKNOWN", "the API key is not one of this server's")),
         }
     }
@@ -205,7 +240,6 @@ fn is_token(credential: &[u8]) -> bool {
 mod tests {
     use std::path::Path;
 
-    use retain_core::Day;
     use tonic::codegen::http::HeaderName;
 
     use super::*;

@@ -181,20 +181,16 @@ impl Tokens {
         Ok(true)
     }
 
-    /// Whose token it is.
+    /// Whose token it is, and until when it is believed, in seconds since 1970-01-01 UTC.
     ///
     /// # Errors
     /// [`CallError::Unauthenticated`] says what is wrong with it, and not what would be right.
-    pub(crate) fn verify(&self, token: &[u8]) -> Result<Arc<Caller>, CallError> {
+    pub(crate) fn verify(&self, token: &[u8]) -> Result<(Arc<Caller>, f64), CallError> {
         let now = (self.now)().days() * 86_400.0;
         let hash: [u8; 32] = digest(&SHA256, token).as_ref().try_into().map_err(|_| CallError::Internal)?;
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
         if let Some(verified) = remembered {
-            return if now <= verified.ends {
-                Ok(verified.caller)
-            } else {
-                Err(refused("TOKEN_EXPIRED", "the token has expired"))
-            };
+            return if now <= verified.ends { Ok((verified.caller, verified.ends)) } else { Err(expired()) };
         }
         let keys = self.current.load_full();
         let claims = self.claims(&keys, token)?;
@@ -202,7 +198,7 @@ impl Tokens {
         let ends = claims.exp + leeway;
         // JSON has no NaN, so that one of the two comparisons holds.
         if now > ends {
-            return Err(refused("TOKEN_EXPIRED", "the token has expired"));
+            return Err(expired());
         }
         if claims.nbf.is_some_and(|begins| now < begins - leeway) {
             return Err(refused("TOKEN_NOT_YET_VALID", "the token is not valid yet"));
@@ -216,7 +212,7 @@ impl Tokens {
         if remembered.len() < MAX_REMEMBERED && Arc::ptr_eq(&keys, &self.current.load()) {
             remembered.insert(hash, Verified { caller: caller.clone(), ends });
         }
-        Ok(caller)
+        Ok((caller, ends))
     }
 
     fn claims(&self, keys: &Keys, token: &[u8]) -> Result<Claims, CallError> {
@@ -264,6 +260,11 @@ impl Tokens {
         }
         limited.entry(key).or_insert_with(|| Arc::new(Caller { name, scopes, limit: Limit::new(rate) })).clone()
     }
+}
+
+/// What the bearer of a token hears that is too old.
+pub(crate) fn expired() -> CallError {
+    refused("TOKEN_EXPIRED", "the token has expired")
 }
 
 fn refused(reason: &'static str, description: &str) -> CallError {

@@ -162,11 +162,11 @@ impl Service<http::Request<Body>> for Routes {
             call.trace(tracing, request.headers());
         }
         // Before anything is counted or read: who may not call takes no one's place.
-        let caller = match self.gate.admit(route.access, request.headers()) {
+        let admitted = match self.gate.admit(route.access, request.headers()) {
             Ok(admitted) => admitted,
             Err(error) => return refuse(call, error),
         };
-        let caller = caller.caller();
+        let caller = admitted.caller();
         let is_admin = route.access == Access::Scope(Scope::Admin);
         if let Some(caller) = caller.filter(|_| is_admin || Call::is_logged()) {
             call.called_by(&caller.name);
@@ -180,9 +180,9 @@ impl Service<http::Request<Body>> for Routes {
         let is_kept = is_stream || matches!(route.admission, Admission::UntilSent(_));
         // Streams may stay open; a large answer may take as long again to be sent.
         let longest = (!is_stream).then_some(deadline);
-        let streams = caller.filter(|_| is_stream).cloned();
-        if let Some(caller) = streams {
-            request.extensions_mut().insert(caller);
+        let guest = if is_stream { admitted.guest() } else { None };
+        if let Some(guest) = guest {
+            request.extensions_mut().insert(guest);
         }
         let answer = timeout(deadline, (route.call)(request));
         Box::pin(async move {

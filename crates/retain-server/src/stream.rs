@@ -12,7 +12,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Status, Streaming};
 use tonic_types::StatusExt;
 
-use crate::gate::Caller;
+use crate::gate::Guest;
 use crate::service::Prediction;
 use crate::status::{CallError, explain_refusal};
 
@@ -34,13 +34,13 @@ pub(crate) fn answer_stream(
     request_id: Option<Arc<str>>,
     stopping: watch::Receiver<bool>,
 ) -> StreamAnswers {
-    let caller = request.extensions().get::<Arc<Caller>>().cloned();
+    let guest = request.extensions().get::<Guest>().cloned();
     let requests = request.into_inner();
     let (answers, receiver) = mpsc::channel(WAITING_ANSWERS);
     // The last word has a room of its own: there is none among the answers where a client does not read.
     let (ending, ended) = mpsc::channel(1);
     tokio::spawn(async move {
-        let requests = Incoming { requests, caller, request_id };
+        let requests = Incoming { requests, guest, request_id };
         if let Err(status) = answer_all(&prediction, requests, answers, stopping).await {
             // A client that is gone does not hear it.
             let _ = ending.try_send(Err(status));
@@ -52,13 +52,13 @@ pub(crate) fn answer_stream(
 /// What a stream brings, and whose it is.
 struct Incoming {
     requests: Streaming<v1::PredictRequest>,
-    caller: Option<Arc<Caller>>,
+    guest: Option<Guest>,
     request_id: Option<Arc<str>>,
 }
 
 async fn answer_all(
     prediction: &Prediction,
-    Incoming { mut requests, caller, request_id }: Incoming,
+    Incoming { mut requests, guest, request_id }: Incoming,
     answers: mpsc::Sender<StreamAnswer>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), Status> {
@@ -74,8 +74,9 @@ async fn answer_all(
             _ = stopping.wait_for(|stopping| *stopping) => return Err(CallError::Stopping.into()),
         };
         let Some((slot, request)) = next else { return Ok(()) };
-        // Each message counts as a call: otherwise a stream would go round the limit.
-        let allowed = caller.as_ref().map_or(Ok(()), |caller| caller.count_call());
+        // Each message counts as a call, and needs a token that is still believed: otherwise a stream would go round both.
+        guest.as_ref().map_or(Ok(()), |guest| guest.check((prediction.config().now)()))?;
+        let allowed = guest.as_ref().map_or(Ok(()), Guest::count_call);
         let answer = allowed.and_then(|()| prediction.answer(&request, request_id.clone(), prediction.stream_stopwatch()));
         slot.send(Ok(outcome(prediction, answer)));
     }
