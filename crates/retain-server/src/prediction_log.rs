@@ -289,6 +289,7 @@ fn join(thread: JoinHandle<()>) {
 impl Writer {
     /// Writes until the queue is closed and empty, and completes all files.
     fn run(mut self, items: Items<Predicted>) {
+        self.begin_folder();
         items.run(|predicted| match predicted {
             Some(predicted) => self.write(predicted),
             None => self.finish_due(),

@@ -1,12 +1,13 @@
 //! One Parquet file of the log while it grows: written beside its place, synced, and renamed once it is complete.
 
 use std::collections::hash_map::RandomState;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::DateTime;
 use parquet::arrow::ArrowWriter;
@@ -21,6 +22,10 @@ use crate::models::LiveModel;
 const BUFFERED_CELLS: usize = 1 << 18;
 /// Memory of row groups, in all files together, before one is written out.
 const GROUP_BYTES: usize = 16 << 20;
+/// What the name of a file ends with until it is complete.
+const SUFFIX: &str = ".unfinished";
+/// No server lets a file grow for more than a day.
+const ABANDONED_AFTER: Duration = Duration::from_hours(48);
 
 /// A file that is not complete yet.
 pub(super) struct Part {
@@ -42,7 +47,7 @@ impl Part {
         let random = RandomState::new().hash_one(std::process::id());
         let time = DateTime::from_timestamp_micros(time).unwrap_or_default().format("%Y%m%dT%H%M%SZ");
         let name = format!("{time}-{random:016x}.parquet");
-        let (temporary, place) = (folder.join(format!(".{name}.unfinished")), folder.join(name));
+        let (temporary, place) = (folder.join(format!(".{name}{SUFFIX}")), folder.join(name));
         let rows = Rows::new(model);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let file = File::create_new(&temporary)?;
@@ -106,9 +111,47 @@ impl Part {
     }
 }
 
+/// Removes what servers that broke off have left below `folder`: such a file has no end and cannot be read.
+pub(super) fn remove_abandoned(folder: &Path) {
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in entries(folder).flat_map(|model| entries(&model)).flat_map(|version| entries(&version)) {
+        let is_ours =
+            path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with('.') && name.ends_with(SUFFIX));
+        let written = path.metadata().and_then(|file| file.modified()).ok().and_then(|time| time.elapsed().ok());
+        if is_ours && written.is_some_and(|ago| ago > ABANDONED_AFTER) {
+            tracing::warn!(file = %path.display(), "a part of the prediction log that was never completed is removed");
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
 impl Drop for Part {
     fn drop(&mut self) {
         // Nothing lies there any more once the file is in its place.
         let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn what_was_left_unfinished_is_removed_once_nobody_can_be_writing_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let version = folder.path().join("telco/1");
+        fs::create_dir_all(&version).unwrap();
+        let file = |name: &str, hours: u64| {
+            let path = version.join(name);
+            let written = SystemTime::now() - Duration::from_hours(hours);
+            File::create_new(&path).unwrap().set_modified(written).unwrap();
+            path
+        };
+        let (old, young) = (file(".a.parquet.unfinished", 49), file(".b.parquet.unfinished", 47));
+        let (complete, foreign) = (file("c.parquet", 99), file(".d", 99));
+        remove_abandoned(folder.path());
+        assert!(!old.exists() && young.exists() && complete.exists() && foreign.exists());
     }
 }

@@ -7,7 +7,7 @@ use std::io::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::part::Part;
+use super::part::{Part, remove_abandoned};
 use super::rows::Row;
 use super::{LogCounts, Predicted, Settings};
 use crate::models::LiveModel;
@@ -32,6 +32,11 @@ struct Trouble {
 impl Writer {
     pub(super) fn new(settings: Settings, counts: Arc<LogCounts>) -> Self {
         Self { settings, counts, parts: Vec::new(), trouble: None }
+    }
+
+    /// Tidies the folder up.
+    pub(super) fn begin_folder(&self) {
+        remove_abandoned(&self.settings.folder);
     }
 
     /// Writes predictions of one version.
