@@ -216,7 +216,7 @@ pub(crate) fn arrow_response(
     if !ages.is_empty() {
         columns.push(("stored_age_seconds".to_owned(), numbers(ages)));
     }
-    let names: Vec<String> = predictions.iter().map(|prediction| prefix(prediction, &predictions)).collect();
+    let names = prefixes(&predictions);
     for (name, prediction) in names.iter().zip(&mut predictions) {
         let bands: StringArray = prediction.bands.iter().map(|&band| band_name(band)).collect();
         columns.push((format!("{name}.probability"), numbers(&std::mem::take(&mut prediction.probabilities))));
@@ -232,6 +232,22 @@ pub(crate) fn arrow_response(
         CallError::Internal
     })?;
     Ok(v1::PredictBatchResponse { predictions, arrow_ipc, ..v1::PredictBatchResponse::default() })
+}
+
+/// What the columns of each model begin with. One version that answers to two addresses has a `#2` behind the second.
+fn prefixes(predictions: &[v1::BatchPrediction]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(predictions.len());
+    for prediction in predictions {
+        let first = prefix(prediction, predictions);
+        let mut name = first.clone();
+        let mut number = 1;
+        while names.contains(&name) {
+            number += 1;
+            name = format!("{first}#{number}");
+        }
+        names.push(name);
+    }
+    names
 }
 
 /// What the columns of a model begin with: its name, or its name and version where several versions of it answer.
