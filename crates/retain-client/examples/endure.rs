@@ -1,9 +1,14 @@
-//! Does a server answer every call while models are swapped under it, or while servers stop and start?
+//! Does a server answer every call while models are swapped under it, or while servers stop and start? What does it do when it is asked
+//! for three times what it can?
 //!
 //! `endure swaps RETAIN MODELS NAME N` points NAME's champion N times at its versions 1 and 2 in turn, under load, and says how latencies
 //! compare with those before. `endure stops RETAIN MODELS NAME N` runs two servers, and stops (SIGTERM) and starts one after the other, N
 //! times. RETAIN is the binary, MODELS a folder of published models that it may change. Every answer is checked: a version gives a
 //! request the same margin each time. The last line says how many calls failed; one is too many.
+//!
+//! `endure overload RETAIN MODELS NAME SECONDS` measures how many batches a second the server answers at most, sends three times as many
+//! for so long, without trying again, and says how many were answered, how soon the others were refused, what memory the server took,
+//! and how soon it answered as before.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a measurement that cannot go on should stop")]
 
@@ -15,13 +20,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use retain_client::v1::feature_column::Values;
 use retain_client::v1::feature_value::Value;
+use retain_client::v1::{FeatureColumn, NumberColumn, PredictBatchRequest, TextColumn};
 use retain_client::v1::{FeatureKind, FeatureValue, GetModelResponse, PredictRequest, SetAliasRequest};
 use retain_client::{Client, Health};
+use tonic::Code;
 
 const N_CALLERS: usize = 16;
 const N_REQUESTS: usize = 256;
 const QUIET: Duration = Duration::from_secs(10);
+/// Rows of a batch: enough that answering takes much longer than refusing.
+const BATCH_ROWS: usize = 2_000;
+/// What is asked for, in parts of what can be answered.
+const OVERLOAD: f64 = 3.0;
 
 /// A server of its own process, on a port that stays the same.
 struct Server {
@@ -40,6 +52,13 @@ impl Server {
         let (_, rest) = line.split_once("\"listen\":\"").unwrap_or_else(|| panic!("no server: {line}"));
         let address = rest.split('"').next().unwrap().to_owned();
         Self { child, address }
+    }
+
+    /// Memory that the process has, in MiB.
+    fn resident_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
     }
 
     fn stop(&mut self) {
@@ -178,14 +197,143 @@ async fn stops(retain: &PathBuf, models: &PathBuf, name: &str, n: usize) -> u64 
     load.n_failed.load(Ordering::Relaxed)
 }
 
+/// A batch of the requests' values, column by column.
+fn batch(name: &str, requests: &[PredictRequest]) -> PredictBatchRequest {
+    let of_row = |row: usize| &requests[row % requests.len()].features;
+    let column = |feature: &String| {
+        let value = |row| of_row(row)[feature].value.clone().unwrap();
+        let values = match value(0) {
+            Value::Text(_) => {
+                let text = |row| if let Value::Text(text) = value(row) { text } else { String::new() };
+                Values::Texts(TextColumn { values: (0..BATCH_ROWS).map(text).collect() })
+            }
+            _ => {
+                let number = |row| if let Value::Number(number) = value(row) { number } else { f64::NAN };
+                Values::Numbers(NumberColumn { values: (0..BATCH_ROWS).map(number).collect() })
+            }
+        };
+        FeatureColumn { name: feature.clone(), values: Some(values), ..FeatureColumn::default() }
+    };
+    PredictBatchRequest {
+        customer_ids: (0..BATCH_ROWS).map(|row| format!("c-{row}")).collect(),
+        columns: of_row(0).keys().map(column).collect(),
+        models: vec![name.to_owned()],
+        ..PredictBatchRequest::default()
+    }
+}
+
+/// What came of calls.
+#[derive(Default)]
+struct Outcomes {
+    answered: Vec<Duration>,
+    refused: Vec<Duration>,
+    n_failed: u64,
+}
+
+impl Outcomes {
+    fn add(&mut self, taken: Duration, code: Option<Code>) {
+        match code {
+            None => self.answered.push(taken),
+            Some(Code::ResourceExhausted) => self.refused.push(taken),
+            Some(code) => {
+                eprintln!("{code:?}");
+                self.n_failed += 1;
+            }
+        }
+    }
+}
+
+fn at(share: f64, sorted: &[Duration]) -> f64 {
+    sorted.get(((sorted.len().max(1) - 1) as f64 * share) as usize).map_or(f64::NAN, |taken| taken.as_secs_f64() * 1e3)
+}
+
+async fn timed(client: &Client, batch: &PredictBatchRequest) -> (Duration, Option<Code>) {
+    let began = Instant::now();
+    let code =
+        client.predict_batch(batch).await.err().map(|error| error.failure().map_or(Code::Unknown, |failure| failure.code()));
+    (began.elapsed(), code)
+}
+
+/// Batches a second with four callers, as many as the server works on or keeps waiting.
+async fn most(client: &Client, batch: &Arc<PredictBatchRequest>) -> f64 {
+    let until = Instant::now() + QUIET;
+    let callers = (0..4).map(|_| {
+        let (client, batch) = (client.clone(), batch.clone());
+        tokio::spawn(async move {
+            let mut n = 0_u32;
+            while Instant::now() < until {
+                n += u32::from(timed(&client, &batch).await.1.is_none());
+            }
+            n
+        })
+    });
+    let mut n = 0;
+    for caller in callers.collect::<Vec<_>>() {
+        n += caller.await.unwrap();
+    }
+    f64::from(n) / QUIET.as_secs_f64()
+}
+
+async fn overload(retain: &PathBuf, models: &PathBuf, name: &str, seconds: usize) -> u64 {
+    let mut server = Server::start(retain, models, "127.0.0.1:0");
+    let address = [format!("http://{}", server.address)];
+    let client = Client::builder(address).deadline(Duration::from_secs(10)).max_attempts(1).connect().await.unwrap();
+    let batch = Arc::new(batch(name, &requests(name, &client.get_model(name).await.unwrap())));
+    let most = most(&client, &batch).await;
+    let before_mib = server.resident_mib();
+    println!("at most {most:.0} batches/s of {BATCH_ROWS} rows; memory {before_mib:.0} MiB");
+    let outcomes = Arc::new(Mutex::new(Outcomes::default()));
+    let (began, mut most_mib) = (Instant::now(), before_mib);
+    let mut calls = Vec::new();
+    for call in 0..(most * OVERLOAD * seconds as f64) as u64 {
+        tokio::time::sleep_until((began + Duration::from_secs_f64(call as f64 / (most * OVERLOAD))).into()).await;
+        let (client, batch, outcomes) = (client.clone(), batch.clone(), outcomes.clone());
+        calls.push(tokio::spawn(async move {
+            let (taken, code) = timed(&client, &batch).await;
+            outcomes.lock().unwrap().add(taken, code);
+        }));
+        if call % 500 == 0 {
+            most_mib = most_mib.max(server.resident_mib());
+        }
+    }
+    let lasted = began.elapsed().as_secs_f64();
+    let ended = Instant::now();
+    let recovered = loop {
+        if timed(&client, &batch).await.1.is_none() {
+            break ended.elapsed();
+        }
+    };
+    for call in calls {
+        call.await.unwrap();
+    }
+    let again = self::most(&client, &batch).await;
+    let mut outcomes = std::mem::take(&mut *outcomes.lock().unwrap());
+    outcomes.answered.sort_unstable();
+    outcomes.refused.sort_unstable();
+    let goodput = outcomes.answered.len() as f64 / lasted;
+    println!("asked for {:.0}/s over {lasted:.0} s: answered {goodput:.0}/s, {:.2} of the most", most * OVERLOAD, goodput / most);
+    println!("answered in p50 {:.1} ms, p99 {:.1} ms", at(0.5, &outcomes.answered), at(0.99, &outcomes.answered));
+    println!(
+        "refused {}: p50 {:.2} ms, p99 {:.2} ms",
+        outcomes.refused.len(),
+        at(0.5, &outcomes.refused),
+        at(0.99, &outcomes.refused)
+    );
+    println!("memory at most {most_mib:.0} MiB, {:.0} at the end", server.resident_mib());
+    println!("answered again after {:.0} ms; {again:.0} batches/s afterwards", recovered.as_secs_f64() * 1e3);
+    server.stop();
+    outcomes.n_failed
+}
+
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [mode, retain, models, name, n] = &arguments[..] else { panic!("endure swaps|stops RETAIN MODELS NAME N") };
+    let [mode, retain, models, name, n] = &arguments[..] else { panic!("endure swaps|stops|overload RETAIN MODELS NAME N") };
     let (retain, models, n) = (PathBuf::from(retain), PathBuf::from(models), n.parse().unwrap());
     let n_failed = match mode.as_str() {
         "swaps" => swaps(&retain, &models, name, n).await,
         "stops" => stops(&retain, &models, name, n).await,
+        "overload" => overload(&retain, &models, name, n).await,
         other => panic!("there is no `{other}`"),
     };
     println!("failed calls: {n_failed}");
