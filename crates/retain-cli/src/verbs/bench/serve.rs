@@ -42,6 +42,7 @@ use crate::verbs::models::publish_bundle;
 
 const PREDICT: &str = "/retain.v1.PredictionService/Predict";
 const PREDICT_BATCH: &str = "/retain.v1.PredictionService/PredictBatch";
+const RECOMMEND: &str = "/retain.v1.DecisionService/Recommend";
 const DEFAULT_ROUNDS: u16 = 5;
 const DEFAULT_SECONDS: f64 = 1.0;
 /// Starts that are timed.
@@ -52,7 +53,8 @@ pub(crate) struct ServeArguments {
     /// Measure the server instead: real calls over a socket, beside a bare echo of the same bytes
     #[arg(long)]
     pub(super) serve: bool,
-    /// With `--serve`: settings of the server, such as API keys; without TLS
+    /// With `--serve`: settings of the server, such as API keys; without TLS. With `[decisions]` in them `Recommend` is measured too,
+    /// and every decision is kept in that log
     #[arg(long, value_name = "FILE", requires = "serve")]
     server_config: Option<PathBuf>,
     /// With `--serve`: the key to call with, where the settings name keys
@@ -84,7 +86,7 @@ pub(super) struct Asked<'a> {
 }
 
 pub(super) fn run(arguments: &ServeArguments, asked: &Asked<'_>, output: Output) -> Result<Exit> {
-    check_config(arguments.server_config.as_deref())?;
+    let decides = check_config(arguments.server_config.as_deref())?;
     let plan = Plan {
         length: Duration::from_secs_f64(arguments.duration.unwrap_or(DEFAULT_SECONDS)),
         n_rounds: arguments.rounds.unwrap_or(DEFAULT_ROUNDS),
@@ -96,7 +98,7 @@ pub(super) fn run(arguments: &ServeArguments, asked: &Asked<'_>, output: Output)
     cores.to_client()?;
     let report = runtime(&cores)?.block_on(async {
         tokio::select! {
-            report = measure_all(arguments, asked, plan, &cores, folder.path()) => report.map(Some),
+            report = measure_all(arguments, asked, plan, &cores, folder.path(), decides) => report.map(Some),
             // The servers end with the measurement, and the folder goes.
             _ = interrupt::signal() => Ok(None),
         }
@@ -110,9 +112,9 @@ pub(super) fn run(arguments: &ServeArguments, asked: &Asked<'_>, output: Output)
     Ok(Exit::GOOD)
 }
 
-/// A bad server file is told before anything is started.
-fn check_config(path: Option<&Path>) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
+/// A bad server file is told before anything is started. True where it has a playbook to decide by.
+fn check_config(path: Option<&Path>) -> Result<bool> {
+    let Some(path) = path else { return Ok(false) };
     let config = Config::parse(&read_text(path, "server file")?, today);
     let config = config.with_context(|| format!("the server file `{}` is not usable", path.display()))?;
     if config.tls.is_some() {
@@ -120,7 +122,7 @@ fn check_config(path: Option<&Path>) -> Result<()> {
             Complaint::usage(format!("the server file `{}` encrypts connections, and the echo does not", path.display()));
         return Err(complaint.hint("measure without `[tls]`").into());
     }
-    Ok(())
+    Ok(config.decisions.is_some())
 }
 
 /// Makes the bundle the only champion of a registry.
@@ -143,7 +145,14 @@ fn runtime(cores: &Cores) -> Result<tokio::runtime::Runtime> {
     builder.enable_all().build().context("cannot start the client's threads")
 }
 
-async fn measure_all(arguments: &ServeArguments, asked: &Asked<'_>, plan: Plan, cores: &Cores, models: &Path) -> Result<Report> {
+async fn measure_all(
+    arguments: &ServeArguments,
+    asked: &Asked<'_>,
+    plan: Plan,
+    cores: &Cores,
+    models: &Path,
+    decides: bool,
+) -> Result<Report> {
     let schema = asked.scorer.schema();
     let values = asked.values.clone().unwrap_or_else(|| values_of(&asked.rows, schema, asked.observed));
     let customers = Arc::new(Customers::new(asked.scorer, values, asked.observed)?);
@@ -154,6 +163,13 @@ async fn measure_all(arguments: &ServeArguments, asked: &Asked<'_>, plan: Plan, 
     let single = Exchange::new(PREDICT, arguments.api_key.as_deref(), &customers.single_requests(schema), singles)?;
     let batches = of_customers(&customers, |customers, _, answer| customers.check_batch(answer));
     let batch = Exchange::new(PREDICT_BATCH, arguments.api_key.as_deref(), &[customers.batch_request(schema)], batches)?;
+    let recommend = if decides {
+        let decisions = of_customers(&customers, Customers::check_decision);
+        let requests = customers.decision_requests(schema);
+        Some(Target::new(server.clone(), Exchange::new(RECOMMEND, arguments.api_key.as_deref(), &requests, decisions)?))
+    } else {
+        None
+    };
     let answers = answers_of(&server, &single).await?;
     let bytes = Bytes { request: single.mean_bytes(), answer: mean_length(&answers) };
     let echo = Arc::new(Running::echo(cores, &answers)?);
@@ -163,6 +179,7 @@ async fn measure_all(arguments: &ServeArguments, asked: &Asked<'_>, plan: Plan, 
     let bench = Bench {
         predict: Pair { echo: Target::new(echo, echoed), serve: Target::new(server.clone(), single) },
         batch: Target::new(server.clone(), batch),
+        recommend,
         customers: &customers,
         scorer: asked.scorer,
         plan,

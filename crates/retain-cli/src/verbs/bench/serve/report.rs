@@ -75,6 +75,42 @@ struct Figures {
     batch_rows: f64,
     engine_rows: f64,
     batch_ratio: f64,
+    recommend: Option<Recommended>,
+}
+
+/// What deciding takes beside predicting.
+struct Recommended {
+    p50_us: f64,
+    p99_us: f64,
+    rps: f64,
+    /// Of the p99 of one decision at a time to that of one prediction.
+    p99_ratio: f64,
+}
+
+impl Recommended {
+    fn of(rounds: &[Round]) -> Option<Self> {
+        let decided: Vec<_> = rounds.iter().filter_map(|round| Some((round.recommend?, round.one_stream.serve.p99_us))).collect();
+        let middle = |number: fn(&((Latency, f64), f64)) -> f64| median(decided.iter().map(number));
+        (!decided.is_empty()).then(|| Self {
+            p50_us: middle(|((decided, _), _)| decided.p50_us),
+            p99_us: middle(|((decided, _), _)| decided.p99_us),
+            rps: middle(|((_, rps), _)| *rps),
+            p99_ratio: middle(|((decided, _), predicted_us)| decided.p99_us / predicted_us),
+        })
+    }
+
+    fn json(&self) -> Value {
+        let Self { p50_us, p99_us, rps, p99_ratio } = self;
+        json!({ "p50_us": p50_us, "p99_us": p99_us, "rps": rps, "ratio": { "p99": p99_ratio } })
+    }
+
+    fn text(&self) -> String {
+        let Self { p50_us, p99_us, rps, p99_ratio } = self;
+        format!(
+            "\none decision at a time: p50 {p50_us:.0} µs, p99 {p99_us:.0} µs, {p99_ratio:.2} of a prediction's p99; {rps:.0} decisions/s \
+             with 64 in flight"
+        )
+    }
 }
 
 impl Figures {
@@ -95,6 +131,7 @@ impl Figures {
             batch_rows: median(rounds.iter().map(|round| round.batch_rows)),
             engine_rows: median(rounds.iter().map(|round| round.engine_rows)),
             batch_ratio: median(rounds.iter().map(|round| round.batch_rows / round.engine_rows)),
+            recommend: Recommended::of(rounds),
         }
     }
 }
@@ -113,7 +150,7 @@ impl Report {
     }
 
     pub(super) fn json(&self) -> Value {
-        let Figures { p50, p99, rps, cpu_us, busy, client_busy, open_loop, batch_rows, engine_rows, batch_ratio } =
+        let Figures { p50, p99, rps, cpu_us, busy, client_busy, open_loop, batch_rows, engine_rows, batch_ratio, recommend } =
             Figures::of(&self.outcome.rounds);
         let side = |of: fn(&Figure) -> f64| json!({ "p50_us": of(&p50), "p99_us": of(&p99), "rps": of(&rps), "cpu_us": of(&cpu_us), "busy_cores": of(&busy), "client_busy_cores": of(&client_busy) });
         let open_loop = open_loop.iter().enumerate().map(|(position, [p50, p99])| {
@@ -145,6 +182,7 @@ impl Report {
             "difference": { "p50_us": p50.difference, "p99_us": p99.difference, "cpu_us": cpu_us.difference },
             "open_loop": open_loop.collect::<Vec<_>>(),
             "batch10k": { "rows_per_second": batch_rows, "in_process_rows_per_second": engine_rows, "ratio": batch_ratio },
+            "recommend": recommend.as_ref().map(Recommended::json),
             "idle": { "ready_ms": self.idle.ready_ms, "resident_mib": self.idle.resident_mib },
             "loaded": { "resident_mib": self.loaded_mib },
         })
@@ -187,13 +225,14 @@ impl Report {
     fn rest(&self, figures: &Figures) -> String {
         let mib = |mib: Option<f64>| mib.map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.1} MiB"));
         format!(
-            "batches of 10,000 rows: {:.0} rows/s, {:.2} of the {:.0} of one thread in this process\nready after {:.0} ms; memory {} idle, {} after all calls",
+            "batches of 10,000 rows: {:.0} rows/s, {:.2} of the {:.0} of one thread in this process\nready after {:.0} ms; memory {} idle, {} after all calls{}",
             figures.batch_rows,
             figures.batch_ratio,
             figures.engine_rows,
             self.idle.ready_ms,
             mib(self.idle.resident_mib),
-            mib(self.loaded_mib)
+            mib(self.loaded_mib),
+            figures.recommend.as_ref().map(Recommended::text).unwrap_or_default()
         )
     }
 }

@@ -54,11 +54,9 @@ impl Customers {
     /// One encoded `Predict` request for each row.
     pub(super) fn single_requests(&self, schema: &FeatureSchema) -> Vec<Vec<u8>> {
         let requests = self.values.iter().enumerate().map(|(row, values)| {
-            let features = schema.features.iter().zip(values);
-            let features = features.filter_map(|(feature, value)| Some((feature.name.clone(), wire_value(value.as_ref()?))));
             let request = v1::PredictRequest {
                 customer_id: id_of_row(row),
-                features: features.collect::<BTreeMap<_, _>>(),
+                features: wire_features(schema, values),
                 observed_at: self.observed_at,
                 models: vec![self.model.clone()],
                 ..v1::PredictRequest::default()
@@ -66,6 +64,28 @@ impl Customers {
             request.encode_to_vec()
         });
         requests.collect()
+    }
+
+    /// One encoded `Recommend` request for each row.
+    pub(super) fn decision_requests(&self, schema: &FeatureSchema) -> Vec<Vec<u8>> {
+        let requests = self.values.iter().enumerate().map(|(row, values)| {
+            let (customer_id, observed_at, features) = (id_of_row(row), self.observed_at, wire_features(schema, values));
+            v1::RecommendRequest { customer_id, features, observed_at, ..v1::RecommendRequest::default() }
+        });
+        requests.map(|request| request.encode_to_vec()).collect()
+    }
+
+    /// Whether a decision is about the customer that was asked about, is kept, and was made from what the model says in this process.
+    pub(super) fn check_decision(&self, row: usize, answer: &[u8]) -> Result<()> {
+        let answer = v1::RecommendResponse::decode(answer).context("an answer of `Recommend` cannot be read")?;
+        let id = id_of_row(row);
+        if answer.customer_id != id || answer.decision_id.is_empty() || answer.chosen.is_none() {
+            bail!("the answer to the request for `{id}` is no decision about it");
+        }
+        for prediction in answer.predictions.values() {
+            check_number(row, "probability", self.predictions[row].probability, prediction.probability)?;
+        }
+        Ok(())
     }
 
     /// One encoded `PredictBatch` request of all rows.
@@ -134,6 +154,12 @@ fn check_number(row: usize, what: &str, expected: f64, found: f64) -> Result<()>
 /// A `Timestamp` of whole seconds: every server reads the same number from it.
 fn whole_seconds(days: f64) -> Timestamp {
     Timestamp { seconds: (days * SECONDS_PER_DAY).round() as i64, nanos: 0 }
+}
+
+/// A row's values by name, without those that are missing.
+fn wire_features(schema: &FeatureSchema, values: &[Option<CheckValue>]) -> BTreeMap<String, v1::FeatureValue> {
+    let named = schema.features.iter().zip(values);
+    named.filter_map(|(feature, value)| Some((feature.name.clone(), wire_value(value.as_ref()?)))).collect()
 }
 
 fn wire_value(value: &CheckValue) -> v1::FeatureValue {

@@ -25,6 +25,8 @@ const TRIAL: f64 = 0.3;
 const OPEN_LOOP_CONNECTIONS: usize = 4;
 /// Batches under way: one is scored while the next is on its way.
 const BATCHES: Crowd = Crowd { connections: 1, in_flight: 2 };
+/// Decisions under way: a log on a disk takes those that come together at once.
+const DECISIONS: Crowd = Crowd { connections: 4, in_flight: 16 };
 
 /// How long, how often, and with what randomness.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +47,8 @@ pub(super) struct Pair<T> {
 pub(super) struct Bench<'a> {
     pub(super) predict: Pair<Target>,
     pub(super) batch: Target,
+    /// None where the server has no playbook.
+    pub(super) recommend: Option<Target>,
     pub(super) customers: &'a Customers,
     pub(super) scorer: &'a Scorer,
     pub(super) plan: Plan,
@@ -65,6 +69,8 @@ pub(super) struct Round {
     pub(super) saturation: Pair<Saturation>,
     /// One for each rate.
     pub(super) open_loop: Vec<Pair<Latency>>,
+    /// One decision at a time, and decisions a second.
+    pub(super) recommend: Option<(Latency, f64)>,
     /// Rows a second over the wire.
     pub(super) batch_rows: f64,
     /// Rows a second of one thread in this process.
@@ -115,12 +121,17 @@ impl Bench<'_> {
             let of = |target| Target::open_loop(target, rate, OPEN_LOOP_CONNECTIONS, length, seed);
             open_loop.push(turn.take(of(echo), of(serve)).await?);
         }
+        let recommend = match &self.recommend {
+            Some(target) => Some((target.one_stream(length).await?, target.saturate(DECISIONS, length).await?.rps)),
+            None => None,
+        };
         let n_rows = self.customers.encoded.n_rows() as f64;
         let batch_rows = self.batch.saturate(BATCHES, length).await?.rps * n_rows;
         Ok(Round {
             one_stream,
             saturation,
             open_loop,
+            recommend,
             batch_rows,
             engine_rows: engine_rows(self.scorer, &self.customers.encoded),
         })
