@@ -3,6 +3,7 @@
 use retain_eval::{Interval, clustered_mean};
 use serde::{Deserialize, Serialize};
 
+use super::choice::widened;
 use super::experiment::Experiment;
 use super::nuisance::fit_first;
 use crate::learner::{Configuration, Loss};
@@ -62,7 +63,7 @@ pub(super) fn policy_values(
             policy,
             value: clustered_mean(&worth[0], &group, 0.95)?,
             doubly_robust: clustered_mean(&worth[1], &group, 0.95)?,
-            gain_of_choosing: clustered_mean(&gain, &group, 0.95)?,
+            gain_of_choosing: widened(clustered_mean(&gain, &group, 0.95)?, experiment.widening()),
             treated,
         })
     };
