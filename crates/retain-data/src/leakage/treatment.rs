@@ -20,6 +20,8 @@ const MIN_EXPECTED: f64 = 5.0;
 /// The share of rows with the outcome that implies it, at the lower end of its 95 % interval: 190 rows without an exception have it.
 const IMPLIED: f64 = 0.98;
 const Z_95: f64 = 1.96;
+/// What to do about a column that may have decided who was treated: effects need it then.
+const KNOWN_BEFORE: &str = "`exclude` it unless it was known before the treatment was given";
 
 /// What a column says of the outcome and of the treatment.
 struct Seen {
@@ -122,7 +124,8 @@ impl Table<'_> {
     /// The most rows of one of these sets that all but imply the rarer outcome.
     fn implied_by(&self, sets: impl Iterator<Item = Level>) -> Option<(f64, f64)> {
         let rate = self.outcome.rate()?;
-        let share = |set: &Level| if rate <= 0.5 { set.sum / set.n + rate } else { 1.0 - rate - set.sum / set.n };
+        let with_it = |set: &Level| (set.sum + set.n * rate).round() / set.n;
+        let share = |set: &Level| if rate <= 0.5 { with_it(set) } else { 1.0 - with_it(set) };
         let is_implied = |set: &Level| {
             set.n < self.outcome.rows.len() as f64
                 && lower_end(share(set), set.n) >= IMPLIED
@@ -191,8 +194,8 @@ impl Seen {
             measure: "share with one outcome",
             figure: share,
             message: format!(
-                "{:.2} % of {n} rows have the same `{target}` by their value in column `{name}` alone{also}: it is another outcome, or was \
-                 written down after the treatment",
+                "of {n} rows that the value of column `{name}` sets apart {:.2} % have the same `{target}`{also}: it is another outcome, or \
+                 was written down after it was known",
                 100.0 * share
             ),
             fix: exclude_or_allow(name),
@@ -204,12 +207,12 @@ impl Seen {
         let Dependence { chi_square, degrees, .. } = self.dependence.as_ref().filter(|dependence| dependence.is_sure)?;
         let name = &self.name;
         let is_certain = self.is_strong && is_left_to_chance;
-        let meaning = if is_certain {
-            "and says much about the outcome: it was written down after the treatment"
+        let (meaning, fix) = if is_certain {
+            (" and says much about the outcome: it was written down after the treatment", exclude_or_allow(name))
         } else if is_left_to_chance {
-            "it was written down after the treatment, or the treatment was given by it"
+            (": it was written down after the treatment, or the treatment was given by it", KNOWN_BEFORE.to_owned())
         } else {
-            "as most columns do: the treatment was not left to chance"
+            (" as most columns do: the treatment was not left to chance", KNOWN_BEFORE.to_owned())
         };
         Some(Finding {
             code: "leak_treatment",
@@ -218,9 +221,9 @@ impl Seen {
             measure: "chi-square",
             figure: *chi_square,
             message: format!(
-                "column `{name}` depends on the treatment (chi-square {chi_square:.1} of {degrees} degrees of freedom), {meaning}"
+                "column `{name}` depends on the treatment (chi-square {chi_square:.1} of {degrees} degrees of freedom){meaning}"
             ),
-            fix: exclude_or_allow(name),
+            fix,
             allowed: false,
         })
     }

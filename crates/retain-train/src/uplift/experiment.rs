@@ -3,6 +3,7 @@
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rayon::prelude::*;
 use retain_data::{Dataset, Fold, SplitError};
 use retain_eval::{BootstrapOptions, Interval, Labelled, Metric, evaluate, two_sided_z};
 use retain_score::{Engine, MarginModel, sigmoid};
@@ -10,7 +11,7 @@ use retain_score::{Engine, MarginModel, sigmoid};
 use super::UpliftError;
 use super::choice::widened;
 use crate::learner::{Configuration, FitContext, Learner, Loss};
-use crate::learners::Logistic;
+use crate::learners::{Logistic, most_columns};
 use crate::plan::Plan;
 use crate::train::{Run, TrainError};
 
@@ -19,6 +20,8 @@ const N_FOLDS: usize = 20;
 /// Folds of a large table, where that hardly differs.
 const N_FOLDS_LARGE: usize = 5;
 const LARGE_ROWS: usize = 200_000;
+/// Rows times squared columns of the regressions, from which on a table is large too.
+const LARGE_WORK: usize = 200_000_000;
 /// Rows of either outcome that every arm needs where a fold learns.
 const MIN_OUTCOMES: usize = 3;
 /// An AUC that features tell an arm by, from which on arms are not taken for randomised; below, chance and rounding do.
@@ -119,11 +122,13 @@ impl<'a> Experiment<'a> {
         let asked = Dataset { target, ..self.dataset.clone() };
         let configuration = [Configuration::new(&[("alpha", 10.0), ("squares", 0.0)])];
         let context = run.context(Loss::Logistic, self.plan);
+        let fit = |fold: &Fold| {
+            let models = Logistic.fit(&asked, &self.of_pair(pair, &fold.train), &configuration, &context).ok()?;
+            models.into_iter().next()
+        };
+        let Some(models) = self.plan.folds.par_iter().map(fit).collect::<Option<Vec<MarginModel>>>() else { return Ok(None) };
         let mut chances = vec![f64::NAN; self.arms.len()];
-        for fold in &self.plan.folds {
-            let train = self.of_pair(pair, &fold.train);
-            let Ok(models) = Logistic.fit(&asked, &train, &configuration, &context) else { return Ok(None) };
-            let Some(model) = models.first() else { return Ok(None) };
+        for (fold, model) in self.plan.folds.iter().zip(&models) {
             let validate = self.of_pair(pair, &fold.validate);
             for (&row, margin) in validate.iter().zip(self.margins(model, &validate)?) {
                 chances[row] = sigmoid(margin);
@@ -219,7 +224,9 @@ fn folds(dataset: &Dataset, seed: u64) -> Result<Vec<Fold>, SplitError> {
     rows.sort_unstable();
     let mut groups: Vec<Vec<usize>> =
         rows.chunk_by(|a, b| a.0 == b.0).map(|members| members.iter().map(|&(_, row)| row).collect()).collect();
-    let n_folds = if dataset.n_rows() > LARGE_ROWS { N_FOLDS_LARGE } else { N_FOLDS }.min(groups.len());
+    let work = dataset.n_rows().saturating_mul(most_columns(&dataset.schema).saturating_pow(2));
+    let is_large = dataset.n_rows() > LARGE_ROWS || work > LARGE_WORK;
+    let n_folds = if is_large { N_FOLDS_LARGE } else { N_FOLDS }.min(groups.len());
     if n_folds < 2 {
         return Err(SplitError::TooFewGroups { found: groups.len() });
     }
