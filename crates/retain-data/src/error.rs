@@ -203,7 +203,7 @@ pub enum DataError {
         half_width: f64,
     },
     /// The control or a treatment does not occur.
-    #[error("treatment column `{column}` never has the value `{arm}`; it has {found}")]
+    #[error("treatment column `{column}` never has the value `{arm}`; it has {found}{hint}")]
     ArmNotFound {
         /// The treatment column.
         column: String,
@@ -211,6 +211,8 @@ pub enum DataError {
         arm: String,
         /// The values that occur, with counts.
         found: String,
+        /// The nearest of them, when there is one.
+        hint: String,
     },
     /// Nobody was treated.
     #[error(

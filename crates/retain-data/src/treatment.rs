@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use retain_core::{FeatureSchema, MissingMarkers, TreatmentSpec};
+use retain_core::{FeatureSchema, MissingMarkers, TreatmentSpec, nearest};
 
 use crate::cells::Cells;
 use crate::dataset::Dataset;
@@ -87,7 +87,8 @@ impl TreatmentReader {
         }
         let wanted = std::iter::once(&self.spec.control).chain(&self.spec.treatments);
         if let Some((absent, _)) = wanted.zip(&self.keys).find(|(_, key)| !names.contains_key(key)) {
-            return Err(DataError::ArmNotFound { column, arm: absent.clone(), found: self.describe() });
+            let (found, hint) = (self.describe(), self.nearest_hint(absent));
+            return Err(DataError::ArmNotFound { column, arm: absent.clone(), found, hint });
         }
         let control = &self.keys[0];
         let others: Vec<String> = names.iter().filter(|(key, _)| **key != control).map(|(_, name)| (*name).clone()).collect();
@@ -120,6 +121,12 @@ impl TreatmentReader {
             warnings.push(Warning::new("other_treatments", message));
         }
         warnings
+    }
+
+    /// Names of one or two letters are all near to one another.
+    fn nearest_hint(&self, name: &str) -> String {
+        let near = if name.chars().count() > 2 { nearest(name, self.values.keys().map(String::as_str)) } else { None };
+        near.map_or_else(String::new, |near| format!("; the nearest to `{}` is `{}`", shorten(name), shorten(near)))
     }
 
     fn describe(&self) -> String {

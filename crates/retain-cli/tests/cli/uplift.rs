@@ -93,6 +93,22 @@ fn scores_name_the_treatment_that_does_most_and_what_all_of_them_do() {
 }
 
 #[test]
+fn another_outcome_among_the_features_is_refused_by_name() {
+    let Trial { folder, table, .. } = trial();
+    let config = folder.file("leak.toml", task(""));
+    let out = folder.path("leaking");
+    let refused = retain(&["train", "--config", &config, "--data", table, "--out", &out]).expect(5);
+    refused.says("`bought` sets apart").says("`exclude` it").says("allow = [\"bought\"]");
+    let found = retain(&["data", "leakage", "--config", &config, "--data", table, "--format", "json"]).expect(5).json();
+    assert_eq!(
+        (found["findings"][0]["code"].as_str(), found["findings"][0]["columns"][0].as_str()),
+        (Some("leak_outcome"), Some("bought"))
+    );
+    let allowed = folder.file("allowed.toml", task("allow = [\"bought\"]"));
+    retain(&["data", "leakage", "--config", &allowed, "--data", table]).expect(0);
+}
+
+#[test]
 fn every_verb_knows_effects() {
     let Trial { folder, bundle, table } = trial();
     let config = folder.file("profile.toml", task(""));

@@ -14,9 +14,9 @@ const NEARLY_PERFECT: f64 = 0.98;
 /// Worth a look, and worth comparing a model with and without the column.
 const STRONG: f64 = 0.9;
 /// With a name that speaks of leaving, this much is suspicious.
-const STRONG_FOR_ITS_NAME: f64 = 0.8;
+pub(super) const STRONG_FOR_ITS_NAME: f64 = 0.8;
 /// Of a purely accidental pattern in one of thousands of columns.
-const LOG_CHANCE: f64 = -20.7;
+pub(super) const LOG_CHANCE: f64 = -20.7;
 /// Fewer rows of one class show nothing, however unlikely.
 const MIN_PURE_ROWS: f64 = 30.0;
 
@@ -63,7 +63,7 @@ fn check_column(spec: &FeatureSpec, column: &[f64], outcome: &Outcome) -> Vec<Fi
 }
 
 /// By the order of its values or by their cross-fitted means, whichever says more; categories have no order.
-fn strongest(bins: &Bins, kind: ColumnKind, outcome: &Outcome) -> Strength {
+pub(super) fn strongest(bins: &Bins, kind: ColumnKind, outcome: &Outcome) -> Strength {
     let by_means = outcome.cross_fitted(bins);
     if kind == ColumnKind::Category {
         return by_means;

@@ -2,14 +2,15 @@
 //!
 //! [`find_leaks`] runs every check that one table can answer and returns a [`LeakReport`]; [`keep_together`] puts rows that seem to be
 //! one customer into one group, so that folds do not part them. The checks: `columns.rs` asks what single columns say about the
-//! target, `dates.rs` when things were known, `rows.rs` whether order, names and repetitions say something, `twins` looks for
-//! customers that stand in the table more than once. What one table cannot show is listed in [`NOT_SHOWN`].
+//! target, `dates.rs` when things were known, `rows.rs` whether order, names and repetitions say something, `treatment.rs` what
+//! was written down after a treatment, `twins` looks for customers that stand in the table more than once. What one table cannot show is listed in [`NOT_SHOWN`].
 
 mod columns;
 mod dates;
 mod names;
 mod outcome;
 mod rows;
+mod treatment;
 mod twins;
 
 use retain_core::Day;
@@ -126,6 +127,11 @@ pub fn find_leaks(dataset: &Dataset, task: &Task, today: Day) -> LeakReport {
     let mut findings = columns::check_all(dataset, &outcomes);
     findings.extend(dates::check(dataset, task, today, outcome));
     findings.extend(rows::check(dataset, outcome));
+    // Who knows the answer is told once.
+    let is_known =
+        |columns: &[String]| findings.iter().any(|known| known.severity == Severity::Certain && known.columns == columns);
+    let of_treatment: Vec<Finding> = treatment::check(dataset).into_iter().filter(|one| !is_known(&one.columns)).collect();
+    findings.extend(of_treatment);
     findings.extend(twins.finding(dataset.n_rows()));
     for finding in &mut findings {
         let columns = &finding.columns;

@@ -24,5 +24,7 @@ mod task_file;
 mod training;
 /// Transaction logs.
 mod transactions;
+/// What was written down after a treatment, planted.
+mod treatment_leaks;
 /// Tables of several arms.
 mod treatments;

@@ -53,7 +53,14 @@ fn tables_without_something_to_compare_are_refused_by_name() {
     let table = table();
     refused(&table, &USUAL.replace("none", "nobody"), &["`sent` never has the value `nobody`", "`call` (200 rows)"]);
     refused(&table, &format!("{USUAL}\ntreatments = [\"letter\"]"), &["never has the value `letter`"]);
-    refused(&table.replace("sent", "sended"), USUAL, &["`treatment` of the task names `sent`", "no such column"]);
+    refused(&table, &USUAL.replace("none", "nonne"), &["never has the value `nonne`", "the nearest to `nonne` is `none`"]);
+    let error = read(&table, &USUAL.replace("none", "0")).unwrap_err().to_string();
+    assert!(!error.contains("nearest"), "{error}");
+    refused(
+        &table.replace("sent", "sennt"),
+        USUAL,
+        &["`treatment` of the task names `sent`", "the nearest to `sent` is `sennt`"],
+    );
     refused(&table.replace("mail", "none").replace("call", "none"), USUAL, &["has the control `none` only"]);
     let few: String = table
         .lines()

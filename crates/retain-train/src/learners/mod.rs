@@ -29,6 +29,8 @@ pub use tree::ReadableTree;
 
 use std::sync::Arc;
 
+use retain_core::FeatureSchema;
+
 use crate::learner::Learner;
 
 /// The names of the learners of this module, simplest first.
@@ -50,6 +52,11 @@ pub fn by_name(name: &str) -> Option<Arc<dyn Learner + Send>> {
 /// not be offered for a table that asks for one.
 pub fn supports_monotone(name: &str) -> bool {
     name == "logistic"
+}
+
+/// Columns that the linear learners make of a schema, at most; their work on a row grows with the square.
+pub(crate) fn most_columns(schema: &FeatureSchema) -> usize {
+    design_matrix::DesignMatrix::most_columns(schema)
 }
 
 #[cfg(test)]

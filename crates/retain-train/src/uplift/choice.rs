@@ -12,11 +12,8 @@ use crate::train::{Run, TrainError, bootstrap};
 const MOST_SLOPE: f64 = 10.0;
 /// Of an order that slopes down nothing is shipped, but it is still measured: a slope so small that all effects are the average.
 const LEAST_SLOPE: f64 = 1e-6;
-/// Standard errors over folds by which a member has to lead to be surely better: with ten members and twenty folds, one of thirty in all.
+/// Standard errors by which a member has to lead to be surely better: with ten members and twenty folds, one of thirty in all.
 const SURE_ERRORS: f64 = 3.0;
-/// What the interval of a coefficient is widened by: fits of different folds share rows, and resampling the judged rows does not see that. On
-/// Hillstrom's table with shuffled treatments the deviation from table to table was 1.2 times that from resample to resample.
-const WIDER: f64 = 1.2;
 /// Resamples behind the intervals of members that do not win.
 const LEADERBOARD_RESAMPLES: usize = 200;
 /// z of a two-sided 95 % interval.
@@ -72,25 +69,31 @@ pub(super) fn choose(
     let scores: Vec<f64> = rows.iter().map(|&row| tried[winner].score(rank[row])).collect();
     let group: Vec<u32> = rows.iter().map(|&row| experiment.dataset.group[row]).collect();
     let average = clustered_mean(&outcomes.score, &group, 0.95)?;
-    let slope = slope_of(&scores, &outcomes.score, &group);
+    let slope = widened(slope_of(&scores, &outcomes.score, &group), experiment.widening());
     let center = scores.iter().sum::<f64>() / scores.len() as f64;
     let told: Vec<f64> =
         scores.iter().map(|score| average.value + shipped_slope(&slope).max(LEAST_SLOPE) * (score - center)).collect();
     let labelled = experiment.labelled(pair, &rows, &told)?;
-    let evaluation = widened(evaluate(&labelled, &Metric::OF_UPLIFT, &bootstrap(run.options)));
+    let evaluation = with_wider_order(evaluate(&labelled, &Metric::OF_UPLIFT, &bootstrap(run.options)), experiment.widening());
     let controls: Vec<f64> =
         rows.iter().filter(|&&row| experiment.arms[row] == 0).map(|&row| experiment.dataset.target[row]).collect();
     let of_controls = controls.iter().sum::<f64>() / controls.len().max(1) as f64;
     Ok(Chosen { winner, order, rows, rank, average, slope, labelled, evaluation, of_controls })
 }
 
-/// An evaluation of cross-fitted effects whose intervals know that the fits share rows.
-fn widened(mut evaluation: Evaluation) -> Evaluation {
+/// An interval whose ends lie that many times as far from its value.
+pub(super) fn widened(interval: Interval, times: f64) -> Interval {
+    let moved = |end: f64| interval.value + times * (end - interval.value);
+    Interval { value: interval.value, low: moved(interval.low), high: moved(interval.high) }
+}
+
+/// An evaluation of cross-fitted effects, with wider intervals of what their order brings.
+fn with_wider_order(mut evaluation: Evaluation, times: f64) -> Evaluation {
     let is_of_order = |metric: Metric| matches!(metric, Metric::Qini | Metric::Auuc | Metric::UpliftAt30);
     for measured in evaluation.metrics.iter_mut().filter(|measured| is_of_order(measured.metric)) {
-        measured.low = measured.value + WIDER * (measured.low - measured.value);
-        measured.high = measured.value + WIDER * (measured.high - measured.value);
-        measured.standard_error *= WIDER;
+        let wider = widened(measured.interval(), times);
+        (measured.low, measured.high) = (wider.low, wider.high);
+        measured.standard_error *= times;
     }
     evaluation
 }
@@ -112,6 +115,8 @@ fn qini(experiment: &Experiment<'_>, pair: &Pair, one: &Tried, rows: &[usize]) -
 struct FoldQini {
     of_members: Vec<Vec<f64>>,
     usual: usize,
+    /// Standard errors over folds by which another has to lead: coefficients of folds that teach one another go together.
+    sure_errors: f64,
 }
 
 impl FoldQini {
@@ -121,7 +126,7 @@ impl FoldQini {
             |one: &Tried| folds.iter().map(|rows| qini(experiment, pair, one, rows)).collect::<Result<Vec<_>, TrainError>>();
         let of_members = tried.iter().map(of_member).collect::<Result<Vec<_>, TrainError>>()?;
         let usual = tried.iter().position(|one| one.member.is_usual()).unwrap_or(tried.len() - 1);
-        Ok(Self { of_members, usual })
+        Ok(Self { of_members, usual, sure_errors: SURE_ERRORS * experiment.widening() })
     }
 
     /// The member that is taken by all folds but one: the usual one, unless the differences of another to it lie so far above 0 that, as many
@@ -137,7 +142,7 @@ impl FoldQini {
             let mean = apart.iter().sum::<f64>() / n;
             let squares: f64 = apart.iter().map(|one| (one - mean) * (one - mean)).sum();
             let error = (squares / (n - 1.0).max(1.0) / n).sqrt();
-            (mean > SURE_ERRORS * error && mean > 0.0 && n > 2.0).then_some(mean)
+            (mean > self.sure_errors * error && mean > 0.0 && n > 2.0).then_some(mean)
         };
         let surely_better = (0..self.of_members.len()).filter_map(|member| Some((member, lead(member)?)));
         surely_better.max_by(|a, b| a.1.total_cmp(&b.1)).map_or(self.usual, |(member, _)| member)

@@ -3,13 +3,15 @@
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rayon::prelude::*;
 use retain_data::{Dataset, Fold, SplitError};
-use retain_eval::{BootstrapOptions, Interval, Labelled, Metric, evaluate};
+use retain_eval::{BootstrapOptions, Interval, Labelled, Metric, evaluate, two_sided_z};
 use retain_score::{Engine, MarginModel, sigmoid};
 
 use super::UpliftError;
+use super::choice::widened;
 use crate::learner::{Configuration, FitContext, Learner, Loss};
-use crate::learners::Logistic;
+use crate::learners::{Logistic, most_columns};
 use crate::plan::Plan;
 use crate::train::{Run, TrainError};
 
@@ -18,10 +20,16 @@ const N_FOLDS: usize = 20;
 /// Folds of a large table, where that hardly differs.
 const N_FOLDS_LARGE: usize = 5;
 const LARGE_ROWS: usize = 200_000;
+/// Rows times squared columns of the regressions, from which on a table is large too.
+const LARGE_WORK: usize = 200_000_000;
 /// Rows of either outcome that every arm needs where a fold learns.
 const MIN_OUTCOMES: usize = 3;
 /// An AUC that features tell an arm by, from which on arms are not taken for randomised; below, chance and rounding do.
 const PREDICTABLE_AUC: f64 = 0.52;
+/// How sure that has to be, of a two-sided interval: most tables are of tests, and hardly any of these should be called none.
+const SURELY_PREDICTABLE: f64 = 0.999;
+/// What the deviation of a cross-fitted order grows by where folds teach one another, see [`Experiment::widening`].
+const TAUGHT_BOTH_WAYS: f64 = std::f64::consts::SQRT_2;
 /// Chances of an arm are held this far from 0 and 1, so that no single row outweighs the others.
 const LEAST_CHANCE: f64 = 0.02;
 
@@ -61,14 +69,29 @@ impl<'a> Experiment<'a> {
         Ok(Self { dataset, plan, arms, treatments: &spec.treatments, half })
     }
 
+    /// By how much the deviation of what is judged in a cross-fitted order is larger than that of rows judged in an order that is given.
+    ///
+    /// What is summed over judged rows is a sum over pairs of a judged row and one that taught. Of random folds either row of a pair taught the
+    /// other, so the pair's chance is in the sum twice and in the variance four times, while rows judged in a given order count
+    /// it in there twice: where there is nothing to find, the deviation is the root of two larger. Where there is much to find, the order
+    /// hardly depends on chance, and this is cautious. Of dated folds the earlier teach the later alone, and nothing is counted twice.
+    ///
+    /// # Source
+    /// The variance of a degenerate U-statistic: Hoeffding (1948).
+    pub(super) fn widening(&self) -> f64 {
+        if self.dataset.observed.is_some() { 1.0 } else { TAUGHT_BOTH_WAYS }
+    }
+
     /// The pair of a treatment, with weights for what it was given by.
     pub(super) fn pair(&self, arm: u32, run: &Run<'_>) -> Result<Pair, TrainError> {
         let rows: Vec<usize> = (0..self.arms.len()).filter(|&row| self.arms[row] == 0 || self.arms[row] == arm).collect();
         let mut pair = Pair { arm, rows, weight: vec![0.0; self.arms.len()], predictability: None, is_predictable: false };
         let chances = self.chances(&pair, run)?;
         if let Some(chances) = &chances {
-            pair.predictability = Some(self.predictability(&pair, chances, run)?);
-            pair.is_predictable = pair.predictability.is_some_and(|auc| auc.low > 0.5 && auc.value > PREDICTABLE_AUC);
+            let auc = self.predictability(&pair, chances, run)?;
+            let surely = widened(auc, two_sided_z(SURELY_PREDICTABLE) / two_sided_z(0.95));
+            pair.is_predictable = surely.low > 0.5 && auc.value > PREDICTABLE_AUC;
+            pair.predictability = Some(auc);
         }
         let chance = |row: usize| match (&self.dataset.propensity, &chances) {
             (Some(logged), _) => logged[row],
@@ -99,11 +122,13 @@ impl<'a> Experiment<'a> {
         let asked = Dataset { target, ..self.dataset.clone() };
         let configuration = [Configuration::new(&[("alpha", 10.0), ("squares", 0.0)])];
         let context = run.context(Loss::Logistic, self.plan);
+        let fit = |fold: &Fold| {
+            let models = Logistic.fit(&asked, &self.of_pair(pair, &fold.train), &configuration, &context).ok()?;
+            models.into_iter().next()
+        };
+        let Some(models) = self.plan.folds.par_iter().map(fit).collect::<Option<Vec<MarginModel>>>() else { return Ok(None) };
         let mut chances = vec![f64::NAN; self.arms.len()];
-        for fold in &self.plan.folds {
-            let train = self.of_pair(pair, &fold.train);
-            let Ok(models) = Logistic.fit(&asked, &train, &configuration, &context) else { return Ok(None) };
-            let Some(model) = models.first() else { return Ok(None) };
+        for (fold, model) in self.plan.folds.iter().zip(&models) {
             let validate = self.of_pair(pair, &fold.validate);
             for (&row, margin) in validate.iter().zip(self.margins(model, &validate)?) {
                 chances[row] = sigmoid(margin);
@@ -112,6 +137,7 @@ impl<'a> Experiment<'a> {
         Ok(Some(chances))
     }
 
+    /// The AUC of these chances, with an interval that knows that they are cross-fitted.
     fn predictability(&self, pair: &Pair, chances: &[f64], run: &Run<'_>) -> Result<Interval, TrainError> {
         let rows: Vec<usize> = pair.rows.iter().copied().filter(|&row| chances[row].is_finite()).collect();
         let treated: Vec<f64> = rows.iter().map(|&row| f64::from(u8::from(self.arms[row] == pair.arm))).collect();
@@ -120,7 +146,8 @@ impl<'a> Experiment<'a> {
         let options = BootstrapOptions { resamples: 200, confidence: 0.95, seed: run.options.seed };
         let found = evaluate(&Labelled::new(&treated, &chance, &group)?, &[Metric::RocAuc], &options);
         let nothing = Interval { value: 0.5, low: 0.0, high: 1.0 };
-        Ok(found.get(Metric::RocAuc).map_or(nothing, retain_eval::Measured::interval))
+        let auc = found.get(Metric::RocAuc).map_or(nothing, retain_eval::Measured::interval);
+        Ok(widened(auc, self.widening()))
     }
 
     /// Those of some rows that belong to the pair.
@@ -197,7 +224,9 @@ fn folds(dataset: &Dataset, seed: u64) -> Result<Vec<Fold>, SplitError> {
     rows.sort_unstable();
     let mut groups: Vec<Vec<usize>> =
         rows.chunk_by(|a, b| a.0 == b.0).map(|members| members.iter().map(|&(_, row)| row).collect()).collect();
-    let n_folds = if dataset.n_rows() > LARGE_ROWS { N_FOLDS_LARGE } else { N_FOLDS }.min(groups.len());
+    let work = dataset.n_rows().saturating_mul(most_columns(&dataset.schema).saturating_pow(2));
+    let is_large = dataset.n_rows() > LARGE_ROWS || work > LARGE_WORK;
+    let n_folds = if is_large { N_FOLDS_LARGE } else { N_FOLDS }.min(groups.len());
     if n_folds < 2 {
         return Err(SplitError::TooFewGroups { found: groups.len() });
     }

@@ -58,7 +58,8 @@ pub(super) struct Member {
     pub(super) method: Method,
 }
 
-/// The ways worth trying with the learners of the task, quickest first; the last is the mean of some of them.
+/// The ways worth trying with the learners of the task; the last is the mean of some of them. Segments need no fit, and after them
+/// comes the one that is usually taken, so that a short budget has these.
 ///
 /// Boosted trees are small here: effects are weak, and what trees of many leaves find of them is noise.
 pub(super) fn members(task: &Task, dataset: &Dataset) -> Vec<Member> {
@@ -67,9 +68,9 @@ pub(super) fn members(task: &Task, dataset: &Dataset) -> Vec<Member> {
     // Where none of both was asked for, the linear models stand in for what is: effects are differences, and need them as a reference.
     let has_linear = asks("logistic") || !has_boosting;
     let is_chance = !dataset.schema.has_amounts();
-    let ridge = |alpha: f64| Base {
+    let ridge = |alpha: f64, squares: f64| Base {
         learner: Arc::new(Linear),
-        configuration: Configuration::new(&[("alpha", alpha), ("squares", 1.0)]),
+        configuration: Configuration::new(&[("alpha", alpha), ("squares", squares)]),
         loss: Loss::Squared,
     };
     let logistic = |alpha: f64, squares: f64| Base {
@@ -92,11 +93,11 @@ pub(super) fn members(task: &Task, dataset: &Dataset) -> Vec<Member> {
     let of_outcome = if is_chance { Loss::Logistic } else { Loss::Squared };
     let mut members = vec![Member::new("segments", Method::Segments)];
     if has_linear {
-        members.push(Member::new("DR", Method::Dr(ridge(0.1))));
-        members.push(Member::new("X", Method::X(ridge(0.1))));
-        let outcome = |alpha: f64, squares: f64| if is_chance { logistic(alpha, squares) } else { ridge(alpha / 100.0) };
-        members.push(Member::new("T", Method::T(outcome(1000.0, 0.0))));
+        let outcome = |alpha: f64, squares: f64| if is_chance { logistic(alpha, squares) } else { ridge(alpha / 100.0, squares) };
         members.push(Member::new("T", Method::T(outcome(10.0, 1.0))));
+        members.push(Member::new("DR", Method::Dr(ridge(0.1, 1.0))));
+        members.push(Member::new("X", Method::X(ridge(0.1, 1.0))));
+        members.push(Member::new("T", Method::T(outcome(1000.0, 0.0))));
     }
     if has_boosting {
         members.push(Member::new("T", Method::T(trees(of_outcome))));

@@ -1,8 +1,11 @@
 //! What it would have brought to give everybody the treatment that is said to do most, beside giving all the same.
 
+use rayon::prelude::*;
+use retain_data::Fold;
 use retain_eval::{Interval, clustered_mean};
 use serde::{Deserialize, Serialize};
 
+use super::choice::widened;
 use super::experiment::Experiment;
 use super::nuisance::fit_first;
 use crate::learner::{Configuration, Loss};
@@ -62,7 +65,7 @@ pub(super) fn policy_values(
             policy,
             value: clustered_mean(&worth[0], &group, 0.95)?,
             doubly_robust: clustered_mean(&worth[1], &group, 0.95)?,
-            gain_of_choosing: clustered_mean(&gain, &group, 0.95)?,
+            gain_of_choosing: widened(clustered_mean(&gain, &group, 0.95)?, experiment.widening()),
             treated,
         })
     };
@@ -90,14 +93,20 @@ fn weights(experiment: &Experiment<'_>, rows: &[usize], n_arms: usize) -> Vec<f6
 fn expected_outcomes(experiment: &Experiment<'_>, n_treatments: usize, run: &Run<'_>) -> Result<Vec<Vec<f64>>, TrainError> {
     let settings = [Configuration::new(&[("alpha", 0.01), ("squares", 1.0)])];
     let context = run.context(Loss::Squared, experiment.plan);
-    let mut expected = vec![vec![0.0; experiment.arms.len()]; n_treatments + 1];
-    for fold in &experiment.plan.folds {
-        for (arm, of_arm) in expected.iter_mut().enumerate() {
-            let train = experiment.of_arm(arm as u32, &fold.train);
+    let of_fold = |fold: &Fold| -> Result<Vec<Vec<f64>>, TrainError> {
+        let of_arm = |arm: u32| {
+            let train = experiment.of_arm(arm, &fold.train);
             let model = fit_first(&Linear, experiment.dataset, &train, &settings, &context)?;
-            for (&row, margin) in fold.validate.iter().zip(experiment.margins(&model, &fold.validate)?) {
-                of_arm[row] = margin;
-            }
+            experiment.margins(&model, &fold.validate)
+        };
+        (0..=n_treatments as u32).map(of_arm).collect()
+    };
+    let folds = &experiment.plan.folds;
+    let of_folds: Vec<Vec<Vec<f64>>> = folds.par_iter().map(of_fold).collect::<Result<_, TrainError>>()?;
+    let mut expected = vec![vec![0.0; experiment.arms.len()]; n_treatments + 1];
+    for (fold, of_arms) in folds.iter().zip(of_folds) {
+        for (of_rows, margins) in expected.iter_mut().zip(of_arms) {
+            fold.validate.iter().zip(margins).for_each(|(&row, margin)| of_rows[row] = margin);
         }
     }
     Ok(expected)

@@ -156,7 +156,8 @@ pub(crate) fn formulas(card: &mut String) {
         - An effect is `average + slope · (score − mean score)`; the slope is that of the line through those numbers by score, on rows that no \
         fit had seen, drawn to 0 as far as it could be chance. Its interval joins those of average and slope, and takes the order of customers for given.\n\
         - Ranks of customers are taken within the fit that scored them, for the fits of different folds have different scales. Intervals of \
-        Qini, AUUC and uplift@30 are those of resampled customers, widened by a fifth, for the fits of different folds share rows."
+        Qini, AUUC and uplift@30 are those of resampled customers; these, that of the slope and that of the gain of choosing are wider by the \
+        root of two where folds teach one another (not where rows are dated): of two rows either is in the order that the other is judged in."
     );
     put!(
         card,

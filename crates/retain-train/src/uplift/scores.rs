@@ -34,7 +34,7 @@ struct FoldScores {
     judged: Vec<f64>,
 }
 
-/// Fits every member on every fold; those that there is no time for are left out, with a warning.
+/// Fits every member on every fold; those that there is no time for are left out, with a warning. For segments there always is.
 pub(super) fn cross_fit(
     experiment: &Experiment<'_>,
     pair: &Pair,
@@ -79,7 +79,9 @@ fn fold_scores(
     context: &FitContext,
 ) -> Result<Vec<FoldScores>, TrainError> {
     let of_fold = |(fold, outcomes): (&Fold, &Outcomes)| {
-        context.check_time().map_err(|source| TrainError::Fit { learner: "uplift", source })?;
+        if !matches!(member.method, Method::Segments) {
+            context.check_time().map_err(|source| TrainError::Fit { learner: "uplift", source })?;
+        }
         let parts = member.fit(experiment, pair, outcomes, context)?;
         let scorer = Scorer::new(parts, experiment)?;
         Ok(FoldScores { taught: scorer.scores(experiment, &outcomes.rows), judged: scorer.scores(experiment, &fold.validate) })

@@ -66,13 +66,11 @@ fn table(n_rows: usize, treatments: &[&str], planted: Planted, seed: u64) -> Dat
 }
 
 fn trained(task: &Task, dataset: &Dataset) -> Trained {
-    let options = TrainOptions {
-        seed: 3,
-        started: Instant::now(),
-        budget: Duration::from_mins(10),
-        resamples: 300,
-        prefer: Preference::Accurate,
-    };
+    trained_within(Duration::from_mins(10), task, dataset)
+}
+
+fn trained_within(budget: Duration, task: &Task, dataset: &Dataset) -> Trained {
+    let options = TrainOptions { seed: 3, started: Instant::now(), budget, resamples: 300, prefer: Preference::Accurate };
     train(task, dataset, &report(dataset.n_rows()), None, &options, &|_, _, _| ()).unwrap()
 }
 
@@ -122,6 +120,7 @@ fn shuffled_treatments_are_inconclusive_and_drawn_to_nothing() {
         let trained = trained(&task("[\"logistic\"]"), &dataset);
         let report = &trained.metrics.uplift.as_ref().unwrap().treatments[0];
         held += usize::from(report.qini.low <= 0.0 && report.qini.high >= 0.0);
+        assert!(!report.is_predictable && trained.warnings.is_empty(), "{:?}", trained.warnings);
         if report.average.low <= 0.0 && report.average.high >= 0.0 && report.verdict == Verdict::Inconclusive {
             assert!(report.shipped_average.value.abs() < 0.75 * report.average.value.abs(), "{report:?}");
         }
@@ -171,6 +170,27 @@ fn who_was_chosen_by_features_is_told_loudly_and_weighed() {
     let report = &trained.metrics.uplift.as_ref().unwrap().treatments[0];
     let naive = report.measurement.evaluation.get(retain_eval::Metric::AverageEffect).unwrap();
     assert!(report.is_predictable && naive.low > 0.0 && report.average.low < 0.0 && report.average.high > 0.0, "{report:?}");
+}
+
+#[test]
+fn without_any_time_there_are_segments() {
+    let planted: Planted = |_, _, plan| if plan == 0.0 { 0.25 } else { 0.0 };
+    let dataset = table(4_000, &["mail"], planted, 14);
+    let trained = trained_within(Duration::ZERO, &task(ALL), &dataset);
+    let report = &trained.metrics.uplift.as_ref().unwrap().treatments[0];
+    assert_eq!((report.learner.as_str(), report.verdict), ("segments", Verdict::Conclusive));
+    assert!(trained.warnings.iter().any(|warning| warning.contains("no time for the T-learner")), "{:?}", trained.warnings);
+}
+
+#[test]
+fn what_random_folds_judge_is_wider_by_the_root_of_two_and_what_later_rows_judge_is_not() {
+    let mut dataset = table(2_000, &["mail"], |_, x, _| 0.1 + 0.15 * x, 15);
+    dataset.observed = Some((0..2_000).map(|row| 20_000.0 + 40.0 * f64::from(row % 10)).collect());
+    let plan = experiment::plan(&dataset, 30.0, 3).unwrap();
+    assert_eq!(Experiment::new(&dataset, &plan, 3).unwrap().widening(), 1.0);
+    dataset.observed = None;
+    let plan = experiment::plan(&dataset, 30.0, 3).unwrap();
+    assert_eq!(Experiment::new(&dataset, &plan, 3).unwrap().widening(), std::f64::consts::SQRT_2);
 }
 
 #[test]
