@@ -202,15 +202,12 @@ fn batch(name: &str, requests: &[PredictRequest]) -> PredictBatchRequest {
     let of_row = |row: usize| &requests[row % requests.len()].features;
     let column = |feature: &String| {
         let value = |row| of_row(row)[feature].value.clone().unwrap();
-        let values = match value(0) {
-            Value::Text(_) => {
-                let text = |row| if let Value::Text(text) = value(row) { text } else { String::new() };
-                Values::Texts(TextColumn { values: (0..BATCH_ROWS).map(text).collect() })
-            }
-            _ => {
-                let number = |row| if let Value::Number(number) = value(row) { number } else { f64::NAN };
-                Values::Numbers(NumberColumn { values: (0..BATCH_ROWS).map(number).collect() })
-            }
+        let text = |row| if let Value::Text(text) = value(row) { text } else { String::new() };
+        let number = |row| if let Value::Number(number) = value(row) { number } else { f64::NAN };
+        let values = if matches!(value(0), Value::Text(_)) {
+            Values::Texts(TextColumn { values: (0..BATCH_ROWS).map(text).collect() })
+        } else {
+            Values::Numbers(NumberColumn { values: (0..BATCH_ROWS).map(number).collect() })
         };
         FeatureColumn { name: feature.clone(), values: Some(values), ..FeatureColumn::default() }
     };
@@ -250,7 +247,7 @@ fn at(share: f64, sorted: &[Duration]) -> f64 {
 async fn timed(client: &Client, batch: &PredictBatchRequest) -> (Duration, Option<Code>) {
     let began = Instant::now();
     let code =
-        client.predict_batch(batch).await.err().map(|error| error.failure().map_or(Code::Unknown, |failure| failure.code()));
+        client.predict_batch(batch).await.err().map(|error| error.failure().map_or(Code::Unknown, retain_client::Failure::code));
     (began.elapsed(), code)
 }
 

@@ -203,16 +203,14 @@ pub enum DataError {
         half_width: f64,
     },
     /// The control or a treatment does not occur.
-    #[error("treatment column `{column}` never has the value `{arm}`; it has {found}{hint}")]
+    #[error("treatment column `{column}` never has the value `{arm}`; it has {found}")]
     ArmNotFound {
         /// The treatment column.
         column: String,
         /// The control or treatment.
         arm: String,
-        /// The values that occur, with counts.
+        /// The values that occur, with counts, and the nearest of them where there is one.
         found: String,
-        /// The nearest of them, when there is one.
-        hint: String,
     },
     /// Nobody was treated.
     #[error(

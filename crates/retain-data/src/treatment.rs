@@ -87,8 +87,8 @@ impl TreatmentReader {
         }
         let wanted = std::iter::once(&self.spec.control).chain(&self.spec.treatments);
         if let Some((absent, _)) = wanted.zip(&self.keys).find(|(_, key)| !names.contains_key(key)) {
-            let (found, hint) = (self.describe(), self.nearest_hint(absent));
-            return Err(DataError::ArmNotFound { column, arm: absent.clone(), found, hint });
+            let found = self.describe() + &self.nearest_hint(absent);
+            return Err(DataError::ArmNotFound { column, arm: absent.clone(), found });
         }
         let control = &self.keys[0];
         let others: Vec<String> = names.iter().filter(|(key, _)| **key != control).map(|(_, name)| (*name).clone()).collect();
