@@ -171,8 +171,11 @@ pub(crate) fn parts_of(trees: &[Tree], n_categories: &dyn Fn(u32) -> usize, fixe
     };
     let mut parts = Vec::new();
     let mut open = OpenPart::default();
+    let mut first_node = 0;
     for position in small {
-        let Some(shaped) = shape(&trees[position], &mut views, fixed) else {
+        let shaped = shape(&trees[position], first_node, &mut views, fixed);
+        first_node += trees[position].nodes.len();
+        let Some(shaped) = shaped else {
             walked.push(position);
             continue;
         };
@@ -192,11 +195,12 @@ pub(crate) fn parts_of(trees: &[Tree], n_categories: &dyn Fn(u32) -> usize, fixe
     (worth.into_iter().filter(|part| !part.trees.is_empty()).map(|part| part.close(&views, n_categories)).collect(), walked)
 }
 
-/// Levels of a tree that asks the same question everywhere on a level, and is complete.
-fn symmetric_levels(tree: &Tree) -> Option<Vec<&NodeKind>> {
+/// The first node of each level of a tree that asks the same question everywhere on a level, and is complete.
+fn symmetric_levels(tree: &Tree) -> Option<Vec<usize>> {
     let mut levels = Vec::new();
     let mut level: Vec<&Node> = vec![tree.nodes.first()?];
-    while let NodeKind::Split { feature_idx, test, missing_left, .. } = &level[0].kind {
+    let mut first = 0;
+    while let NodeKind::Split { feature_idx, test, missing_left, left, .. } = &level[0].kind {
         let mut below = Vec::with_capacity(2 * level.len());
         for node in &level {
             match &node.kind {
@@ -208,7 +212,8 @@ fn symmetric_levels(tree: &Tree) -> Option<Vec<&NodeKind>> {
                 _ => return None,
             }
         }
-        levels.push(&level[0].kind);
+        levels.push(first);
+        first = *left as usize;
         if levels.len() > MAX_LEVELS {
             return None;
         }
@@ -217,18 +222,17 @@ fn symmetric_levels(tree: &Tree) -> Option<Vec<&NodeKind>> {
     level.iter().all(|node| matches!(node.kind, NodeKind::Leaf { .. })).then_some(levels)
 }
 
-fn shape(tree: &Tree, views: &mut Views, fixed: FixedPoint) -> Option<Shaped> {
-    let mut ask = |kind: &NodeKind| match kind {
-        NodeKind::Split { feature_idx, test, missing_left, .. } => views.question(*feature_idx, test, *missing_left),
-        NodeKind::Leaf { .. } => None,
-    };
+/// `first_node` is the position of the tree's root, counted through the trees that the views are of.
+fn shape(tree: &Tree, first_node: usize, views: &mut Views, fixed: FixedPoint) -> Option<Shaped> {
+    let mut ask = |position: usize| views.question(first_node + position, &tree.nodes[position].kind);
     // A stump is as well one question as one level.
     if let Some(levels) = symmetric_levels(tree).filter(|levels| levels.len() > 1) {
-        let questions = levels.into_iter().map(|kind| Some((ask(kind)?, 0, 0))).collect::<Option<Vec<_>>>()?;
+        let questions = levels.into_iter().map(|position| Some((ask(position)?, 0, 0))).collect::<Option<Vec<_>>>()?;
         let leaves = symmetric_leaves(tree, questions.len(), fixed);
         return Some(Shaped { form: Form::Symmetric, depth: questions.len() as u8, questions, leaves });
     }
-    let (mut questions, mut leaves, mut depth) = (Vec::new(), Vec::new(), 0);
+    let n_leaves = tree.nodes.len() / 2 + 1;
+    let (mut questions, mut leaves, mut depth) = (Vec::with_capacity(n_leaves), Vec::with_capacity(n_leaves), 0);
     // Depth first, left before right: leaves come in their order. A question is complete when its left side is.
     let mut waiting = vec![Visit::Node(0, 0)];
     while let Some(visit) = waiting.pop() {
@@ -238,8 +242,8 @@ fn shape(tree: &Tree, views: &mut Views, fixed: FixedPoint) -> Option<Shaped> {
                     leaves.push(fixed.encode(*value));
                     depth = level.max(depth);
                 }
-                kind @ NodeKind::Split { left, right, .. } => {
-                    questions.push((ask(kind)?, leaves.len(), 0));
+                NodeKind::Split { left, right, .. } => {
+                    questions.push((ask(position as usize)?, leaves.len(), 0));
                     let done = Visit::LeftDone(questions.len() - 1);
                     waiting.extend([Visit::Node(*right, level + 1), done, Visit::Node(*left, level + 1)]);
                 }
