@@ -96,7 +96,12 @@ pub(crate) struct Ordered<const LEAVES: usize> {
     pub(crate) depths: Vec<u8>,
     /// Leaf values in units, from the left.
     pub(crate) leaves: Box<[[i64; LEAVES]; BLOCK]>,
+    /// The same byte by byte, tree by tree.
+    pub(crate) planes: Vec<Planes>,
 }
+
+/// Leaf values of one tree by their bytes, the lowest first: a register holds a byte of up to sixty-four leaves.
+pub(crate) type Planes = [Bytes; 8];
 
 /// As many nodes as a tree of so many leaves can have, and one more.
 pub(crate) type Nodes<const LEAVES: usize> = [[RankNode; LEAVES]; 2];
@@ -140,6 +145,8 @@ pub(crate) struct Symmetric {
     pub(crate) levels: Vec<(Bytes, Bytes)>,
     /// Leaf values in units, `1 << levels` for each tree; going right at level `l` adds `1 << l` to the position.
     pub(crate) leaves: Vec<i64>,
+    /// The same byte by byte, tree by tree; none where a tree has more leaves than a register has bytes.
+    pub(crate) planes: Vec<Planes>,
     pub(crate) n_trees: usize,
 }
 
@@ -429,6 +436,7 @@ impl<const LEAVES: usize> Ordered<LEAVES> {
             trees: Vec::new(),
             depths: Vec::new(),
             leaves: Box::new([[0; LEAVES]; BLOCK]),
+            planes: trees.iter().map(|tree| planes_of(&tree.leaves)).collect(),
         };
         for (slot, tree) in trees.iter().enumerate() {
             for (step, &(question, first, n_left)) in block.steps.iter_mut().zip(&tree.questions) {
@@ -447,6 +455,16 @@ impl<const LEAVES: usize> Ordered<LEAVES> {
         }
         block
     }
+}
+
+fn planes_of(leaves: &[i64]) -> Planes {
+    let mut planes = [Bytes([0; BLOCK]); 8];
+    for (position, leaf) in leaves.iter().enumerate() {
+        for (plane, byte) in planes.iter_mut().zip(leaf.to_le_bytes()) {
+            plane.0[position] = byte;
+        }
+    }
+    planes
 }
 
 /// The nodes of a tree, level by level.
@@ -482,7 +500,11 @@ impl Symmetric {
         let n_levels = trees.iter().map(|tree| tree.questions.len()).max().unwrap_or(0);
         let stride = 1 << n_levels;
         let nothing = (Bytes([0; BLOCK]), Bytes([NEVER; BLOCK]));
-        let mut block = Self { levels: vec![nothing; n_levels], leaves: vec![0; BLOCK * stride], n_trees: trees.len() };
+        let mut block =
+            Self { levels: vec![nothing; n_levels], leaves: vec![0; BLOCK * stride], planes: Vec::new(), n_trees: trees.len() };
+        if stride <= BLOCK {
+            block.planes.extend(trees.iter().map(|tree| planes_of(&tree.leaves)));
+        }
         for (slot, tree) in trees.iter().enumerate() {
             for ((view, at), (question, _, _)) in block.levels.iter_mut().zip(&tree.questions) {
                 view.0[slot] = place(question.view);
