@@ -23,6 +23,8 @@ pub const FILES: [&str; 6] = ["schema.json", "model.bin", "metrics.json", "refer
 /// No file of a bundle may be larger; a model of the size allowed stays far below.
 const MAX_FILE_BYTES: u64 = 4 << 30;
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+/// Room that is made for a file before it is read; more is made when so many bytes have come.
+const MAX_ROOM_BYTES: u64 = 64 << 20;
 
 /// A bundle in memory, as written or as read and verified.
 #[derive(Debug, Clone)]
@@ -189,6 +191,20 @@ impl Bundle {
     /// # Errors
     /// As [`Bundle::read`].
     pub fn open(path: &Path) -> Result<(Self, Predictor), BundleError> {
+        let bundle = Self::parse(path)?;
+        let predictor = verified(path, bundle.model.clone(), &bundle.schema, &bundle.check_rows)?;
+        Ok((bundle, predictor))
+    }
+
+    /// As [`Bundle::open`], for a caller who needs the model to score alone and no second copy of it.
+    pub(crate) fn open_to_score(path: &Path) -> Result<(Manifest, FeatureSchema, Predictor), BundleError> {
+        let Self { manifest, schema, model, check_rows, .. } = Self::parse(path)?;
+        let predictor = verified(path, model, &schema, &check_rows)?;
+        Ok((manifest, schema, predictor))
+    }
+
+    /// What the files say, in the right form and with the right checksums; the model is still to be verified.
+    fn parse(path: &Path) -> Result<Self, BundleError> {
         let (manifest, manifest_bytes) = read_manifest(path)?;
         let files = read_files(path, &manifest)?;
         let file = |name: &str| files.get(name).map_or(&[][..], Vec::as_slice);
@@ -206,10 +222,7 @@ impl Bundle {
         for name in ["metrics.json", "reference.json"] {
             serde_json::from_slice::<serde::de::IgnoredAny>(file(name)).map_err(|source| json(name, source))?;
         }
-        let predictor = Predictor::new(&model, &schema).map_err(|source| BundleError::Model { path: path.to_owned(), source })?;
-        let verified = check_rows.verify(&schema, &predictor);
-        verified.map_err(|source| BundleError::CheckRows { path: path.to_owned(), source })?;
-        let bundle = Self {
+        Ok(Self {
             schema,
             model,
             check_rows,
@@ -218,8 +231,7 @@ impl Bundle {
             card: String::from_utf8_lossy(file("MODEL_CARD.md")).into_owned(),
             size_bytes: files.values().map(|bytes| bytes.len() as u64).sum::<u64>() + manifest_bytes,
             manifest,
-        };
-        Ok((bundle, predictor))
+        })
     }
 
     /// Reads the bundle at `path` again and compares its checksums with a manifest that was believed before; the model is not built.
@@ -322,6 +334,14 @@ impl Bundle {
     }
 }
 
+/// The compiled model, after it has given the check rows' answers.
+fn verified(path: &Path, model: Model, schema: &FeatureSchema, check_rows: &CheckRows) -> Result<Predictor, BundleError> {
+    let predictor = Predictor::of(model, schema).map_err(|source| BundleError::Model { path: path.to_owned(), source })?;
+    let verified = check_rows.verify(schema, &predictor);
+    verified.map_err(|source| BundleError::CheckRows { path: path.to_owned(), source })?;
+    Ok(predictor)
+}
+
 /// The manifest and its size in bytes.
 fn read_manifest(path: &Path) -> Result<(Manifest, u64), BundleError> {
     let bytes = match read_file(path, MANIFEST, MAX_MANIFEST_BYTES) {
@@ -376,7 +396,7 @@ fn read_file(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>, BundleError
     }
     let file = open_file(&path.join(name)).map_err(failed)?;
     let found = metadata.len();
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(found.min(MAX_ROOM_BYTES) as usize);
     // The size is asked again by reading: a file may grow, and some files have no size.
     file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {

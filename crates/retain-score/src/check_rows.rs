@@ -3,9 +3,11 @@
 //! The rows are drawn column by column from what training saw, so that none of them is a customer.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use retain_core::{Day, FeatureSchema, FeatureValue};
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::predictor::Predictor;
 
@@ -39,7 +41,7 @@ pub struct CheckRow {
 }
 
 /// A JSON value of a feature.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum CheckValue {
     /// A boolean.
@@ -79,6 +81,43 @@ pub enum CheckRowError {
         /// As computed now.
         found: f64,
     },
+}
+
+/// By hand: an untagged enum is read by trying one variant after another, and a bundle has a thousand of these.
+impl<'de> Deserialize<'de> for CheckValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CheckValueVisitor)
+    }
+}
+
+struct CheckValueVisitor;
+
+impl Visitor<'_> for CheckValueVisitor {
+    type Value = CheckValue;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a boolean, a number or a text")
+    }
+
+    fn visit_bool<E>(self, yes: bool) -> Result<CheckValue, E> {
+        Ok(CheckValue::Boolean(yes))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<CheckValue, E> {
+        Ok(CheckValue::Number(number))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<CheckValue, E> {
+        Ok(CheckValue::Number(number as f64))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<CheckValue, E> {
+        Ok(CheckValue::Number(number as f64))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<CheckValue, E> {
+        Ok(CheckValue::Text(text.to_owned()))
+    }
 }
 
 impl CheckValue {
@@ -139,4 +178,29 @@ impl CheckRows {
 
 fn same_bits(row: usize, what: &'static str, expected: f64, found: f64) -> Result<(), CheckRowError> {
     if expected.to_bits() == found.to_bits() { Ok(()) } else { Err(CheckRowError::Answer { row, what, expected, found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_booleans_numbers_or_texts() {
+        let read = |text: &str| serde_json::from_str::<CheckValue>(text);
+        for (text, expected) in [
+            ("true", CheckValue::Boolean(true)),
+            ("7", CheckValue::Number(7.0)),
+            ("-7", CheckValue::Number(-7.0)),
+            ("0.1", CheckValue::Number(0.1)),
+            ("18446744073709551616", CheckValue::Number(18_446_744_073_709_551_616.0)),
+            ("\"a \\\"b\\\"\"", CheckValue::Text("a \"b\"".to_owned())),
+        ] {
+            let value = read(text).unwrap();
+            assert_eq!(value, expected);
+            assert_eq!(read(&serde_json::to_string(&value).unwrap()).unwrap(), value);
+        }
+        for wrong in ["null", "[1]", "{\"a\": 1}"] {
+            assert!(read(wrong).unwrap_err().to_string().contains("a boolean, a number or a text"), "{wrong}");
+        }
+    }
 }

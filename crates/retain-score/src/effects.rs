@@ -3,9 +3,9 @@
 use retain_core::FeatureSchema;
 
 use crate::calibrate::sigmoid;
-use crate::engine::Engine;
+use crate::engine::{Engine, Kernel};
 use crate::explain::Explanation;
-use crate::model::{Arm, EffectPart, Individual, ModelError, UpliftModel};
+use crate::model::{Arm, EffectPart, Individual, MarginModel, UpliftModel};
 
 /// z of a two-sided 95 % interval.
 const Z_95: f64 = 1.959_963_984_540_054;
@@ -58,9 +58,11 @@ enum CompiledPart {
 }
 
 impl CompiledUplift {
-    pub(crate) fn new(model: &UpliftModel, schema: &FeatureSchema) -> Result<Self, ModelError> {
-        let arms = model.arms.iter().map(|arm| CompiledArm::new(arm, schema)).collect::<Result<_, _>>()?;
-        Ok(Self { arms, limit: model.limit, for_all: (!model.chooses).then(|| model.largest_average()) })
+    /// Compiles a model that was checked.
+    pub(crate) fn new(model: UpliftModel, schema: &FeatureSchema) -> Self {
+        let for_all = (!model.chooses).then(|| model.largest_average());
+        let arms = model.arms.into_iter().map(|arm| CompiledArm::new(arm, schema)).collect();
+        Self { arms, limit: model.limit, for_all }
     }
 
     pub(crate) fn engines(&self) -> impl Iterator<Item = &Engine> {
@@ -117,9 +119,9 @@ pub(crate) fn chance_above_zero(effect: &Effect<'_>) -> f64 {
 }
 
 impl CompiledArm {
-    fn new(arm: &Arm, schema: &FeatureSchema) -> Result<Self, ModelError> {
-        let individual = arm.individual.as_ref().map(|individual| CompiledIndividual::new(individual, schema)).transpose()?;
-        Ok(Self { name: arm.name.clone(), average: arm.average, half_width: arm.half_width, individual })
+    fn new(arm: Arm, schema: &FeatureSchema) -> Self {
+        let individual = arm.individual.map(|individual| CompiledIndividual::new(individual, schema));
+        Self { name: arm.name, average: arm.average, half_width: arm.half_width, individual }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -167,23 +169,20 @@ impl CompiledArm {
 }
 
 impl CompiledIndividual {
-    fn new(model: &Individual, schema: &FeatureSchema) -> Result<Self, ModelError> {
-        let part = |part: &EffectPart| {
-            Ok(match part {
-                EffectPart::Effect(margin) => CompiledPart::Effect(Engine::new(margin, schema)?),
-                EffectPart::Chances { weight, treated, control } => CompiledPart::Chances {
-                    weight: *weight,
-                    treated: Engine::new(treated, schema)?,
-                    control: Engine::new(control, schema)?,
-                },
-            })
+    fn new(model: Individual, schema: &FeatureSchema) -> Self {
+        let engine = |margin: MarginModel| Engine::of_checked(margin, schema, Kernel::Best);
+        let part = |part: EffectPart| match part {
+            EffectPart::Effect(margin) => CompiledPart::Effect(engine(margin)),
+            EffectPart::Chances { weight, treated, control } => {
+                CompiledPart::Chances { weight, treated: engine(treated), control: engine(control) }
+            }
         };
-        Ok(Self {
-            parts: model.parts.iter().map(part).collect::<Result<_, ModelError>>()?,
+        Self {
+            parts: model.parts.into_iter().map(part).collect(),
             center: model.center,
             slope: model.slope,
             slope_half_width: model.slope_half_width,
-        })
+        }
     }
 
     fn score(&self, row: &[f64]) -> f64 {

@@ -7,12 +7,14 @@
 
 mod compile;
 mod forest;
+mod late;
 mod quadrature;
 
 use self::compile::TreeParts;
 use self::forest::Forest;
+pub(crate) use self::late::LateExplainer;
 use crate::engine::{Engine, Instructions};
-use crate::model::{MarginModel, NodeKind};
+use crate::model::{NodeKind, Tree};
 
 /// Contributions of one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +53,7 @@ impl Explanation {
 }
 
 impl Engine {
-    /// Explains one encoded row.
+    /// Explains one encoded row. The first explanation lays the trees out, and takes longer by that.
     ///
     /// # Panics
     /// When `row` does not have `n_features` numbers.
@@ -62,15 +64,15 @@ impl Engine {
             let feature_idx = term.feature_idx as usize;
             contributions[feature_idx] += term.shape.value(row[feature_idx]) - term.mean;
         }
-        self.explainer.add_trees(row, &mut contributions, self.instructions());
-        Explanation { margin, base_margin: self.base_margin, contributions }
+        self.explainer.explainer().add_trees(row, &mut contributions, self.instructions());
+        Explanation { margin, base_margin: self.base_margin(), contributions }
     }
 }
 
 impl Explainer {
     /// Lays out the trees of a model that was checked against a schema of `n_features`.
-    pub(crate) fn new(model: &MarginModel, n_features: usize) -> Self {
-        let nodes = model.trees.iter().flat_map(|tree| &tree.nodes);
+    fn new(trees: &[Tree], n_features: usize) -> Self {
+        let nodes = trees.iter().flat_map(|tree| &tree.nodes);
         let mut places = vec![u32::MAX; n_features];
         for node in nodes {
             if let NodeKind::Split { feature_idx, .. } = node.kind {
@@ -83,7 +85,7 @@ impl Explainer {
         }
         let mut explainer = Self { features, groups: Vec::new() };
         let mut parts = TreeParts::default();
-        for tree in &model.trees {
+        for tree in trees {
             parts.read(tree, &places, explainer.features.len());
             if parts.n_asks() > 0 {
                 explainer.push(&parts);

@@ -538,7 +538,12 @@ impl<'a> Reader<'a> {
 
     fn tree(&mut self) -> Result<Tree, FormatError> {
         let n_nodes = self.count("nodes", 17, limits::MAX_NODES)?;
-        Ok(Tree { nodes: (0..n_nodes).map(|_| self.node()).collect::<Result<_, _>>()? })
+        // The bytes of so many nodes are there, or it was refused.
+        let mut nodes = Vec::with_capacity(n_nodes);
+        for _ in 0..n_nodes {
+            nodes.push(self.node()?);
+        }
+        Ok(Tree { nodes })
     }
 
     fn node(&mut self) -> Result<Node, FormatError> {

@@ -7,9 +7,9 @@ use retain_core::FeatureSchema;
 use crate::calibrate::{Calibrator, softplus};
 use crate::check::with_period;
 use crate::effects::{CompiledArm, CompiledUplift, Effect, chance_above_zero};
-use crate::engine::Engine;
+use crate::engine::{Engine, Kernel};
 use crate::explain::Explanation;
-use crate::model::{AmountModel, HazardModel, Head, Interval, Model, ModelError, ValueHead};
+use crate::model::{AmountModel, HazardModel, Head, Interval, MarginModel, Model, ModelError, ValueHead};
 
 /// A model that is ready to answer and knows nothing of where it came from.
 #[derive(Debug, Clone)]
@@ -108,12 +108,17 @@ impl Predictor {
     /// # Errors
     /// [`ModelError`] when the model does not hold together or does not fit the schema.
     pub fn new(model: &Model, schema: &FeatureSchema) -> Result<Self, ModelError> {
+        Self::of(model.clone(), schema)
+    }
+
+    /// As [`Predictor::new`], and takes the model.
+    pub(crate) fn of(model: Model, schema: &FeatureSchema) -> Result<Self, ModelError> {
         model.check(schema)?;
         let form = match model {
-            Model::Event(head) => Form::Event(Box::new(CompiledHead::new(head, schema)?)),
+            Model::Event(head) => Form::Event(Box::new(CompiledHead::new(head, schema))),
             Model::Hazard(hazard) => Form::Hazard(CompiledHazard::new(hazard, schema)?),
-            Model::Amount(amount) => Form::Amount(Box::new(CompiledAmount::new(amount, schema)?)),
-            Model::Uplift(uplift) => Form::Uplift(CompiledUplift::new(uplift, schema)?),
+            Model::Amount(amount) => Form::Amount(Box::new(CompiledAmount::new(amount, schema))),
+            Model::Uplift(uplift) => Form::Uplift(CompiledUplift::new(uplift, schema)),
         };
         Ok(Self { n_features: schema.n_features(), form })
     }
@@ -337,20 +342,20 @@ fn log_odds(probability: f64) -> f64 {
 }
 
 impl CompiledHead {
-    fn new(head: &Head, schema: &FeatureSchema) -> Result<Self, ModelError> {
-        Ok(Self { engine: Engine::new(&head.margin, schema)?, calibrator: head.calibrator.clone() })
+    fn new(head: Head, schema: &FeatureSchema) -> Self {
+        Self { engine: Engine::of_checked(head.margin, schema, Kernel::Best), calibrator: head.calibrator }
     }
 }
 
 impl CompiledHazard {
-    fn new(model: &HazardModel, schema: &FeatureSchema) -> Result<Self, ModelError> {
+    fn new(model: HazardModel, schema: &FeatureSchema) -> Result<Self, ModelError> {
         let misnamed = |_| ModelError::Mismatch { place: "hazard".to_owned(), what: "a feature has the period's name" };
         let schema = with_period(schema).map_err(misnamed)?;
         Ok(Self {
-            period_ends: model.period_ends.clone(),
+            period_ends: model.period_ends,
             horizon_days: model.horizon_days,
             names: model.causes.iter().map(|cause| cause.name.clone()).collect(),
-            causes: model.causes.iter().map(|cause| CompiledHead::new(&cause.hazard, &schema)).collect::<Result<_, _>>()?,
+            causes: model.causes.into_iter().map(|cause| CompiledHead::new(cause.hazard, &schema)).collect(),
         })
     }
 
@@ -480,17 +485,18 @@ fn stayed(stays: f64, periods: f64) -> f64 {
 }
 
 impl CompiledAmount {
-    fn new(model: &AmountModel, schema: &FeatureSchema) -> Result<Self, ModelError> {
-        let ValueHead { margin, occurrence_weight, spread, calibrator, interval } = &model.value;
-        Ok(Self {
-            occurrence: CompiledHead::new(&model.occurrence, schema)?,
-            margin: Engine::new(margin, schema)?,
-            occurrence_weight: *occurrence_weight,
-            spread: spread.as_ref().map(|spread| Engine::new(spread, schema)).transpose()?,
-            calibrator: calibrator.clone(),
-            interval: interval.clone(),
-            decline: model.decline.as_ref().map(|head| CompiledHead::new(head, schema)).transpose()?,
-        })
+    fn new(model: AmountModel, schema: &FeatureSchema) -> Self {
+        let ValueHead { margin, occurrence_weight, spread, calibrator, interval } = model.value;
+        let engine = |margin: MarginModel| Engine::of_checked(margin, schema, Kernel::Best);
+        Self {
+            occurrence: CompiledHead::new(model.occurrence, schema),
+            margin: engine(margin),
+            occurrence_weight,
+            spread: spread.map(engine),
+            calibrator,
+            interval,
+            decline: model.decline.map(|head| CompiledHead::new(head, schema)),
+        }
     }
 
     fn engines(&self) -> impl Iterator<Item = &Engine> {

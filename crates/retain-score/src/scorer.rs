@@ -11,7 +11,7 @@ use crate::manifest::{Band, Manifest};
 use crate::model::{Model, ModelError};
 use crate::predictor::{Prediction, Predictor, SurvivalCurve};
 
-/// A model ready to answer. Cheap to share behind an `Arc`; holds no lock and no buffer.
+/// A model ready to answer. Cheap to share behind an `Arc`; holds no buffer, and a lock only for the first explanation.
 #[derive(Debug, Clone)]
 pub struct Scorer {
     manifest: Manifest,
@@ -25,8 +25,8 @@ impl Scorer {
     /// # Errors
     /// [`BundleError`] says what is wrong with it.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let (bundle, predictor) = Bundle::open(path)?;
-        Ok(Self::of(bundle.manifest, bundle.schema, predictor))
+        let (manifest, schema, predictor) = Bundle::open_to_score(path)?;
+        Ok(Self::of(manifest, schema, predictor))
     }
 
     /// Prepares a model that is already in memory.

@@ -18,6 +18,7 @@ mod views;
 mod walk;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use retain_core::FeatureSchema;
 
@@ -26,8 +27,8 @@ pub(crate) use crate::engine::kernel::Instructions;
 pub use crate::engine::kernel::Kernel;
 use crate::engine::parts::{Batch, Columns, Part, ROWS, parts_of};
 use crate::engine::walk::Walk;
-use crate::explain::Explainer;
-use crate::model::{MarginModel, ModelError, NodeKind, Term, Tree};
+use crate::explain::LateExplainer;
+use crate::model::{MarginModel, ModelError, Term};
 
 /// So many rows of [`ROWS`] take as long together as one by one.
 const FEW_ROWS: usize = 32;
@@ -48,9 +49,8 @@ pub struct Engine {
     parts: Vec<Part>,
     walked: Walk,
     n_trees: usize,
-    pub(crate) explainer: Explainer,
-    /// Mean margin over the training rows.
-    pub(crate) base_margin: f64,
+    /// Shared by clones, which explain alike.
+    pub(crate) explainer: Arc<LateExplainer>,
 }
 
 impl Engine {
@@ -68,23 +68,26 @@ impl Engine {
     /// [`ModelError`] when the model does not hold together or does not fit the schema.
     pub fn with_kernel(model: &MarginModel, schema: &FeatureSchema, kernel: Kernel) -> Result<Self, ModelError> {
         model.check(schema)?;
-        let fixed = FixedPoint::of(model);
+        Ok(Self::of_checked(model.clone(), schema, kernel))
+    }
+
+    /// Compiles a model that [`MarginModel::check`] has accepted with this schema.
+    pub(crate) fn of_checked(model: MarginModel, schema: &FeatureSchema, kernel: Kernel) -> Self {
+        let fixed = FixedPoint::of(&model);
         let n_categories = |feature_idx: u32| schema.features[feature_idx as usize].categories.len();
         let (parts, walked) = parts_of(&model.trees, &n_categories, fixed);
-        let terms = model.terms.iter().fold(model.intercept, |sum, term| sum + term.mean);
-        let base_margin = model.trees.iter().fold(terms, |sum, tree| sum + mean_of(tree));
-        Ok(Self {
+        let base_of_terms = model.terms.iter().fold(model.intercept, |sum, term| sum + term.mean);
+        Self {
             n_features: schema.n_features(),
             intercept: model.intercept,
-            terms: model.terms.clone(),
+            terms: model.terms,
             fixed,
             instructions: Instructions::detect(kernel),
             parts,
             walked: Walk::new(walked.iter().map(|&position| &model.trees[position]), fixed),
             n_trees: model.trees.len(),
-            explainer: Explainer::new(model, schema.n_features()),
-            base_margin,
-        })
+            explainer: Arc::new(LateExplainer::new(model.trees, base_of_terms, schema.n_features())),
+        }
     }
 
     /// Numbers in a row.
@@ -94,7 +97,7 @@ impl Engine {
 
     /// Mean margin over the training rows: what contributions are told against.
     pub fn base_margin(&self) -> f64 {
-        self.base_margin
+        self.explainer.base_margin()
     }
 
     /// Number of trees.
@@ -146,21 +149,4 @@ impl Engine {
     fn of_terms(&self, row: &[f64]) -> f64 {
         self.terms.iter().fold(self.intercept, |sum, term| sum + term.shape.value(row[term.feature_idx as usize]))
     }
-}
-
-/// Mean of a tree over its training rows.
-fn mean_of(tree: &Tree) -> f64 {
-    // Children stand after their parent: from the end, each node finds its children's means.
-    let mut means = vec![0.0; tree.nodes.len()];
-    for (position, node) in tree.nodes.iter().enumerate().rev() {
-        means[position] = match node.kind {
-            NodeKind::Leaf { value } => value,
-            NodeKind::Split { left, right, .. } => {
-                let (left, right) = (left as usize, right as usize);
-                let share = tree.nodes[left].cover / (tree.nodes[left].cover + tree.nodes[right].cover);
-                share * means[left] + (1.0 - share) * means[right]
-            }
-        };
-    }
-    means.first().copied().unwrap_or(0.0)
 }

@@ -96,7 +96,12 @@ pub(crate) struct Ordered<const LEAVES: usize> {
     pub(crate) depths: Vec<u8>,
     /// Leaf values in units, from the left.
     pub(crate) leaves: Box<[[i64; LEAVES]; BLOCK]>,
+    /// The same byte by byte, tree by tree.
+    pub(crate) planes: Vec<Planes>,
 }
+
+/// Leaf values of one tree by their bytes, the lowest first: a register holds a byte of up to sixty-four leaves.
+pub(crate) type Planes = [Bytes; 8];
 
 /// As many nodes as a tree of so many leaves can have, and one more.
 pub(crate) type Nodes<const LEAVES: usize> = [[RankNode; LEAVES]; 2];
@@ -140,6 +145,8 @@ pub(crate) struct Symmetric {
     pub(crate) levels: Vec<(Bytes, Bytes)>,
     /// Leaf values in units, `1 << levels` for each tree; going right at level `l` adds `1 << l` to the position.
     pub(crate) leaves: Vec<i64>,
+    /// The same byte by byte, tree by tree; none where a tree has more leaves than a register has bytes.
+    pub(crate) planes: Vec<Planes>,
     pub(crate) n_trees: usize,
 }
 
@@ -171,8 +178,11 @@ pub(crate) fn parts_of(trees: &[Tree], n_categories: &dyn Fn(u32) -> usize, fixe
     };
     let mut parts = Vec::new();
     let mut open = OpenPart::default();
+    let mut first_node = 0;
     for position in small {
-        let Some(shaped) = shape(&trees[position], &mut views, fixed) else {
+        let shaped = shape(&trees[position], first_node, &mut views, fixed);
+        first_node += trees[position].nodes.len();
+        let Some(shaped) = shaped else {
             walked.push(position);
             continue;
         };
@@ -192,11 +202,12 @@ pub(crate) fn parts_of(trees: &[Tree], n_categories: &dyn Fn(u32) -> usize, fixe
     (worth.into_iter().filter(|part| !part.trees.is_empty()).map(|part| part.close(&views, n_categories)).collect(), walked)
 }
 
-/// Levels of a tree that asks the same question everywhere on a level, and is complete.
-fn symmetric_levels(tree: &Tree) -> Option<Vec<&NodeKind>> {
+/// The first node of each level of a tree that asks the same question everywhere on a level, and is complete.
+fn symmetric_levels(tree: &Tree) -> Option<Vec<usize>> {
     let mut levels = Vec::new();
     let mut level: Vec<&Node> = vec![tree.nodes.first()?];
-    while let NodeKind::Split { feature_idx, test, missing_left, .. } = &level[0].kind {
+    let mut first = 0;
+    while let NodeKind::Split { feature_idx, test, missing_left, left, .. } = &level[0].kind {
         let mut below = Vec::with_capacity(2 * level.len());
         for node in &level {
             match &node.kind {
@@ -208,7 +219,8 @@ fn symmetric_levels(tree: &Tree) -> Option<Vec<&NodeKind>> {
                 _ => return None,
             }
         }
-        levels.push(&level[0].kind);
+        levels.push(first);
+        first = *left as usize;
         if levels.len() > MAX_LEVELS {
             return None;
         }
@@ -217,18 +229,17 @@ fn symmetric_levels(tree: &Tree) -> Option<Vec<&NodeKind>> {
     level.iter().all(|node| matches!(node.kind, NodeKind::Leaf { .. })).then_some(levels)
 }
 
-fn shape(tree: &Tree, views: &mut Views, fixed: FixedPoint) -> Option<Shaped> {
-    let mut ask = |kind: &NodeKind| match kind {
-        NodeKind::Split { feature_idx, test, missing_left, .. } => views.question(*feature_idx, test, *missing_left),
-        NodeKind::Leaf { .. } => None,
-    };
+/// `first_node` is the position of the tree's root, counted through the trees that the views are of.
+fn shape(tree: &Tree, first_node: usize, views: &mut Views, fixed: FixedPoint) -> Option<Shaped> {
+    let mut ask = |position: usize| views.question(first_node + position, &tree.nodes[position].kind);
     // A stump is as well one question as one level.
     if let Some(levels) = symmetric_levels(tree).filter(|levels| levels.len() > 1) {
-        let questions = levels.into_iter().map(|kind| Some((ask(kind)?, 0, 0))).collect::<Option<Vec<_>>>()?;
+        let questions = levels.into_iter().map(|position| Some((ask(position)?, 0, 0))).collect::<Option<Vec<_>>>()?;
         let leaves = symmetric_leaves(tree, questions.len(), fixed);
         return Some(Shaped { form: Form::Symmetric, depth: questions.len() as u8, questions, leaves });
     }
-    let (mut questions, mut leaves, mut depth) = (Vec::new(), Vec::new(), 0);
+    let n_leaves = tree.nodes.len() / 2 + 1;
+    let (mut questions, mut leaves, mut depth) = (Vec::with_capacity(n_leaves), Vec::with_capacity(n_leaves), 0);
     // Depth first, left before right: leaves come in their order. A question is complete when its left side is.
     let mut waiting = vec![Visit::Node(0, 0)];
     while let Some(visit) = waiting.pop() {
@@ -238,8 +249,8 @@ fn shape(tree: &Tree, views: &mut Views, fixed: FixedPoint) -> Option<Shaped> {
                     leaves.push(fixed.encode(*value));
                     depth = level.max(depth);
                 }
-                kind @ NodeKind::Split { left, right, .. } => {
-                    questions.push((ask(kind)?, leaves.len(), 0));
+                NodeKind::Split { left, right, .. } => {
+                    questions.push((ask(position as usize)?, leaves.len(), 0));
                     let done = Visit::LeftDone(questions.len() - 1);
                     waiting.extend([Visit::Node(*right, level + 1), done, Visit::Node(*left, level + 1)]);
                 }
@@ -425,6 +436,7 @@ impl<const LEAVES: usize> Ordered<LEAVES> {
             trees: Vec::new(),
             depths: Vec::new(),
             leaves: Box::new([[0; LEAVES]; BLOCK]),
+            planes: trees.iter().map(|tree| planes_of(&tree.leaves)).collect(),
         };
         for (slot, tree) in trees.iter().enumerate() {
             for (step, &(question, first, n_left)) in block.steps.iter_mut().zip(&tree.questions) {
@@ -443,6 +455,16 @@ impl<const LEAVES: usize> Ordered<LEAVES> {
         }
         block
     }
+}
+
+fn planes_of(leaves: &[i64]) -> Planes {
+    let mut planes = [Bytes([0; BLOCK]); 8];
+    for (position, leaf) in leaves.iter().enumerate() {
+        for (plane, byte) in planes.iter_mut().zip(leaf.to_le_bytes()) {
+            plane.0[position] = byte;
+        }
+    }
+    planes
 }
 
 /// The nodes of a tree, level by level.
@@ -478,7 +500,11 @@ impl Symmetric {
         let n_levels = trees.iter().map(|tree| tree.questions.len()).max().unwrap_or(0);
         let stride = 1 << n_levels;
         let nothing = (Bytes([0; BLOCK]), Bytes([NEVER; BLOCK]));
-        let mut block = Self { levels: vec![nothing; n_levels], leaves: vec![0; BLOCK * stride], n_trees: trees.len() };
+        let mut block =
+            Self { levels: vec![nothing; n_levels], leaves: vec![0; BLOCK * stride], planes: Vec::new(), n_trees: trees.len() };
+        if stride <= BLOCK {
+            block.planes.extend(trees.iter().map(|tree| planes_of(&tree.leaves)));
+        }
         for (slot, tree) in trees.iter().enumerate() {
             for ((view, at), (question, _, _)) in block.levels.iter_mut().zip(&tree.questions) {
                 view.0[slot] = place(question.view);

@@ -31,8 +31,8 @@ pub(crate) struct Views {
     pub(crate) list: Vec<View>,
     /// Sorted thresholds of numbers, feature by feature, at most [`MAX_THRESHOLDS`] in each.
     pub(crate) scales: Vec<Scale>,
-    /// Scales of a feature: the first and how many.
-    scales_of: BTreeMap<u32, (u32, u32)>,
+    /// By node, counted through all trees: the scale that has its threshold, and the threshold's place there, from 1.
+    place_of_threshold: Vec<(u32, u8)>,
     pub(crate) chains: Vec<Chain>,
     /// The view of a scale, by where missing values go: left, right.
     view_of_scale: Vec<[Option<u32>; 2]>,
@@ -64,19 +64,23 @@ pub(crate) struct Chain {
 impl Views {
     /// What these trees ask. `None` for a model that asks of too many sets that lie across one another.
     pub(crate) fn of<'a>(trees: impl Iterator<Item = &'a Tree>) -> Option<Self> {
-        let mut thresholds: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
-        let mut sets: BTreeMap<(u32, bool), Vec<&Vec<u32>>> = BTreeMap::new();
-        for node in trees.flat_map(|tree| &tree.nodes) {
-            let NodeKind::Split { feature_idx, test, missing_left, .. } = &node.kind else { continue };
-            match test {
-                // Plus and minus zero are one threshold.
-                Test::Below(threshold) => thresholds.entry(*feature_idx).or_default().push(threshold + 0.0),
-                Test::OneOf(set) => sets.entry((*feature_idx, *missing_left)).or_default().push(set),
-            }
-        }
         let mut views = Self::default();
-        for (feature_idx, thresholds) in thresholds {
-            views.add_scales(feature_idx, thresholds);
+        let mut thresholds: Vec<Vec<(f64, u32)>> = Vec::new();
+        let mut sets: BTreeMap<(u32, bool), Vec<&Vec<u32>>> = BTreeMap::new();
+        let mut n_nodes = 0;
+        for node in trees.flat_map(|tree| &tree.nodes) {
+            if let NodeKind::Split { feature_idx, test, missing_left, .. } = &node.kind {
+                match test {
+                    // Plus and minus zero are one threshold.
+                    Test::Below(threshold) => of_feature(&mut thresholds, *feature_idx).push((threshold + 0.0, n_nodes)),
+                    Test::OneOf(set) => sets.entry((*feature_idx, *missing_left)).or_default().push(set),
+                }
+            }
+            n_nodes += 1;
+        }
+        views.place_of_threshold = vec![(0, 0); n_nodes as usize];
+        for (feature_idx, thresholds) in thresholds.into_iter().enumerate() {
+            views.add_scales(feature_idx as u32, thresholds);
         }
         for ((feature_idx, missing_left), sets) in sets {
             views.add_chains(feature_idx, missing_left, sets)?;
@@ -84,15 +88,23 @@ impl Views {
         Some(views)
     }
 
-    fn add_scales(&mut self, feature_idx: u32, mut thresholds: Vec<f64>) {
-        thresholds.sort_unstable_by(f64::total_cmp);
-        thresholds.dedup();
-        let first = self.scales.len() as u32;
-        for chunk in thresholds.chunks(MAX_THRESHOLDS) {
-            self.scales.push(Scale { feature_idx, thresholds: chunk.to_vec() });
-            self.view_of_scale.push([None; 2]);
+    /// Adds the thresholds of one feature, each with the node that asks for it.
+    fn add_scales(&mut self, feature_idx: u32, mut thresholds: Vec<(f64, u32)>) {
+        thresholds.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+        let first = self.scales.len();
+        for same in thresholds.chunk_by(|(a, _), (b, _)| a == b) {
+            let is_full = |scale: &Scale| scale.thresholds.len() == MAX_THRESHOLDS;
+            if self.scales[first..].last().is_none_or(is_full) {
+                self.scales.push(Scale { feature_idx, thresholds: Vec::new() });
+                self.view_of_scale.push([None; 2]);
+            }
+            let position = self.scales.len() - 1;
+            let scale = &mut self.scales[position];
+            scale.thresholds.push(same[0].0);
+            for (_, node) in same {
+                self.place_of_threshold[*node as usize] = (position as u32, scale.thresholds.len() as u8);
+            }
         }
-        self.scales_of.insert(feature_idx, (first, self.scales.len() as u32 - first));
     }
 
     fn add_chains(&mut self, feature_idx: u32, missing_left: bool, mut sets: Vec<&Vec<u32>>) -> Option<()> {
@@ -119,25 +131,30 @@ impl Views {
         Some(())
     }
 
-    /// A split's question.
-    pub(crate) fn question(&mut self, feature_idx: u32, test: &Test, missing_left: bool) -> Option<Question> {
+    /// The question of a split; `node` is its position, counted through all trees.
+    pub(crate) fn question(&mut self, node: usize, kind: &NodeKind) -> Option<Question> {
+        let NodeKind::Split { feature_idx, test, missing_left, .. } = kind else { return None };
         match test {
-            Test::OneOf(set) => self.place_of_set.get(&(feature_idx, missing_left))?.get(set).copied(),
-            Test::Below(threshold) => {
-                let &(first, n_scales) = self.scales_of.get(&feature_idx)?;
-                let of_feature = &self.scales[first as usize..(first + n_scales) as usize];
-                let scale = of_feature.partition_point(|scale| scale.thresholds.last().is_some_and(|last| last < threshold));
-                let at = of_feature.get(scale)?.thresholds.partition_point(|t| t < threshold) as u8 + 1;
-                let scale = first + scale as u32;
+            Test::OneOf(set) => self.place_of_set.get(&(*feature_idx, *missing_left))?.get(set).copied(),
+            Test::Below(_) => {
+                let (scale, at) = self.place_of_threshold[node];
                 let list = &mut self.list;
                 let view = *self.view_of_scale[scale as usize][usize::from(!missing_left)].get_or_insert_with(|| {
-                    list.push(View::Number { scale, missing_left });
+                    list.push(View::Number { scale, missing_left: *missing_left });
                     list.len() as u32 - 1
                 });
                 Some(Question { view, at })
             }
         }
     }
+}
+
+fn of_feature<T>(lists: &mut Vec<Vec<T>>, feature_idx: u32) -> &mut Vec<T> {
+    let position = feature_idx as usize;
+    if lists.len() <= position {
+        lists.resize_with(position + 1, Vec::new);
+    }
+    &mut lists[position]
 }
 
 /// Whether every element of a sorted list is in another one.

@@ -207,6 +207,26 @@ fn shares_of_nothing_make_no_nan() {
 }
 
 #[test]
+fn engines_that_explain_at_the_same_time_and_their_clones_explain_alike() {
+    let mut rng = random(11);
+    let schema = numbers(6);
+    let model = forest(20, 6, 12, 0, &mut rng);
+    let row = number_row(6, &mut rng);
+    let expected = Engine::new(&model, &schema).unwrap().explain(&row);
+    let engine = Engine::new(&model, &schema).unwrap();
+    let clones: Vec<Engine> = (0..4).map(|_| engine.clone()).collect();
+    // The first explanation lays the trees out: whoever comes meanwhile waits for it.
+    std::thread::scope(|scope| {
+        let explaining: Vec<_> = clones.iter().map(|clone| scope.spawn(|| clone.explain(&row))).collect();
+        for thread in explaining {
+            assert_eq!(thread.join().unwrap(), expected);
+        }
+    });
+    assert_eq!(engine.explain(&row), expected);
+    assert_eq!(engine.base_margin().to_bits(), expected.base_margin.to_bits());
+}
+
+#[test]
 fn contributions_and_base_margin_sum_to_the_margin() {
     for seed in 0..60 {
         let mut rng = random(seed);
