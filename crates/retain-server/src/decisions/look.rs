@@ -142,12 +142,14 @@ impl Sources<'_> {
             }
         }
         let predictions: Map<String, Value> = scored.iter().map(|scored| (scored.name.to_owned(), scored.to_json())).collect();
+        let segment = assessed.segment().and_then(|idx| self.live.playbook.assessment().segment_id(idx));
         let health = assessed.health.as_ref().map(|health| json!({ "score": health.score, "coverage": health.coverage }));
         json!({
             "observed_days": day.days(),
             "features": features,
             "predictions": predictions,
             "health": health,
+            "segment": segment,
             "signal_count": assessed.signal_count,
         })
         .to_string()
