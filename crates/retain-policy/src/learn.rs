@@ -15,8 +15,8 @@ use crate::posterior::{Effects, GroupBeliefs, MaturedRow, Prior, group_posterior
 
 /// Customers fall into so many groups, of which each counts as one for how sure an effect is: the memory does not grow with customers.
 const N_GROUPS: u64 = 1_024;
-/// How far successes spread at most, being 0 or 1.
-const REWARD_SD: f64 = 0.5;
+/// How far successes usually spread: one customer in seven fails.
+const REWARD_SD: f64 = 0.35;
 /// Stands for the chance of an eligible action among customers of the holdout, whose weights are those of doing nothing.
 const SOME_CHANCE: f64 = 1e-6;
 /// The first so many segments of a playbook are told apart; those behind them are learned about together.

@@ -9,7 +9,7 @@ use crate::playbook::{ExplorationMethod, Mode, Playbook};
 /// All floors together leave at least half of the probability to the best.
 const MOST_FLOOR: f64 = 0.5;
 /// An action that was tried fewer times is explored by all that is unsure of it…
-const FEW_ROWS: f64 = 30.0;
+const FEW_ROWS: f64 = 50.0;
 /// …any other by this part of it: the plain rule goes on trying long after it has stopped to pay.
 const SETTLED_PART: f64 = 0.4;
 

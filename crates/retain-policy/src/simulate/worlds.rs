@@ -7,7 +7,7 @@ use super::world::{PlantedEffect, PlantedSegment, WorldParams};
 pub enum NamedWorld {
     /// Two segments, four actions of 2 to 15 points, one of them harmful.
     Easy,
-    /// Three segments with 5 to 40 % risk, seven actions of −2 to 12 points of which most are for some customers only.
+    /// Three segments with 5 to 40 % risk, seven actions of −2 to 15 points of which most are for some customers only.
     Default,
     /// Four segments, eight actions for everybody, of −3 to 6 points and near to each other.
     Hard,
@@ -81,7 +81,7 @@ fn default() -> WorldParams {
             effect("onboarding", &[0.1, 0.0, 0.0]),
             effect("reward", &[0.0, 0.07, 0.01]),
             effect("discount", &[0.07, 0.05, -0.01]),
-            effect("call", &[0.12, 0.08, 0.05]),
+            effect("call", &[0.15, 0.08, 0.05]),
             effect("survey", &[-0.02, -0.015, -0.01]),
             effect("upgrade", &[0.0, 0.03, 0.0]),
         ],
