@@ -48,7 +48,16 @@ impl Supplies {
             let capacity = capacity?;
             let period_from_ms = period_from(capacity, now_ms);
             let pacer = Pacer::new(0.0, f64::from(capacity.count)).ok();
-            Some(Limited { of, capacity, period_from_ms, used: 0, taken: Vec::new(), set_aside: 0, pacer, draws: Draws::default() })
+            Some(Limited {
+                of,
+                capacity,
+                period_from_ms,
+                used: 0,
+                taken: Vec::new(),
+                set_aside: 0,
+                pacer,
+                draws: Draws::default(),
+            })
         });
         Self(limited.collect())
     }

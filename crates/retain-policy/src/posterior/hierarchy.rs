@@ -152,10 +152,13 @@ impl<'p> Model<'p> {
         }
         let excess = self.of_action(action).map(|(group, cell)| self.weight(cell) * (cell.excess - luck[group])).sum::<f64>();
         let seen = prior.belief.mean() + excess / precision;
-        let of_luck: f64 = self.of_action(action).map(|(a, cell)| {
-            let along = self.of_action(action).map(|(b, other)| self.weight(other) * covariances[a][b]).sum::<f64>();
-            self.weight(cell) * along
-        }).sum();
+        let of_luck: f64 = self
+            .of_action(action)
+            .map(|(a, cell)| {
+                let along = self.of_action(action).map(|(b, other)| self.weight(other) * covariances[a][b]).sum::<f64>();
+                self.weight(cell) * along
+            })
+            .sum();
         let noise = 1.0 / precision + of_luck / (precision * precision);
         let foreseen = |(mean, variance): (f64, f64)| {
             -0.5 * libm::log(variance + noise) - 0.5 * (seen - mean) * (seen - mean) / (variance + noise)
@@ -237,7 +240,8 @@ impl<'p> Model<'p> {
 /// The inverse of a symmetric matrix whose diagonal outweighs the rest, by Gauss and Jordan; such a matrix needs no pivoting.
 fn inverse(mut matrix: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
     let n = matrix.len();
-    let mut inverse: Vec<Vec<f64>> = (0..n).map(|row| (0..n).map(|column| f64::from(u8::from(row == column))).collect()).collect();
+    let mut inverse: Vec<Vec<f64>> =
+        (0..n).map(|row| (0..n).map(|column| f64::from(u8::from(row == column))).collect()).collect();
     for pivot in 0..n {
         let scale = 1.0 / matrix[pivot][pivot];
         for column in 0..n {

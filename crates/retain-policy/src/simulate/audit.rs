@@ -76,12 +76,15 @@ fn keeps_limits(playbook: &Playbook, decision: &Decision, before: &[&Decision]) 
     let Some(channel) = &decision.channel else { return true };
     let has_room = |limit: &Limit, of: Option<&String>| {
         let counts = |other: &&&Decision| {
-            other.channel.is_some() && of.is_none_or(|of| other.channel.as_ref() == Some(of)) && days_between(other, decision) < limit.days
+            other.channel.is_some()
+                && of.is_none_or(|of| other.channel.as_ref() == Some(of))
+                && days_between(other, decision) < limit.days
         };
         (before.iter().filter(counts).count() as u64) < u64::from(limit.max)
     };
     let own = playbook.contact.channels.iter().filter(|known| known.id == *channel).flat_map(|known| &known.limits);
-    own.into_iter().all(|limit| has_room(limit, Some(channel))) && playbook.contact.overall.iter().all(|limit| has_room(limit, None))
+    own.into_iter().all(|limit| has_room(limit, Some(channel)))
+        && playbook.contact.overall.iter().all(|limit| has_room(limit, None))
 }
 
 fn keeps_cooldown(playbook: &Playbook, decision: &Decision, before: &[&Decision]) -> bool {

@@ -123,7 +123,9 @@ impl<'w> Walk<'w> {
         }
         let closed_before = now_ms - i64::from(self.world.params().late_days) * DAY_MS;
         let before = self.n_learned;
-        while let Some(decision) = self.decisions.get(self.n_learned).filter(|decision| decision.window_closes_at_ms < closed_before) {
+        while let Some(decision) =
+            self.decisions.get(self.n_learned).filter(|decision| decision.window_closes_at_ms < closed_before)
+        {
             let outcomes: &[OutcomeEvent] = if self.told[self.n_learned] { &[OutcomeEvent::Churned] } else { &[] };
             self.learned.add(self.playbook, decision, outcomes);
             self.n_learned += 1;
@@ -184,9 +186,8 @@ impl<'w> Walk<'w> {
         let arrival = &self.world.arrivals()[idx];
         let customer = &self.world.customers()[arrival.customer];
         let stays = arrival.fate < self.world.chance_to_stay(customer, action);
-        let brings = action.map_or(0.0, |action| {
-            self.world.effect(customer, action) * customer.worth - self.playbook.actions[action].cost
-        });
+        let brings = action
+            .map_or(0.0, |action| self.world.effect(customer, action) * customer.worth - self.playbook.actions[action].cost);
         self.by_hundredth[idx * CHECKPOINTS / self.world.arrivals().len()] += brings;
         self.uses[action.unwrap_or(self.playbook.actions.len())] += 1;
         self.told.push(!stays && !arrival.is_untold);

@@ -197,7 +197,8 @@ fn check(params: &WorldParams, n_decisions: usize) -> Result<(), WorldError> {
     let worth = |number: f64| (1e-6..=1e12).contains(&number);
     require(segments.iter().all(|segment| range(segment.worth, &worth)), "worths", "a range between 1e-6 and 1e12")?;
     let effect = |effect: &f64| (-1.0..=1.0).contains(effect);
-    let effects_fit = |planted: &PlantedEffect| planted.by_segment.len() == segments.len() && planted.by_segment.iter().all(effect);
+    let effects_fit =
+        |planted: &PlantedEffect| planted.by_segment.len() == segments.len() && planted.by_segment.iter().all(effect);
     require(params.effects.iter().all(effects_fit), "effects", "one for each segment, between -1 and 1")?;
     require((1..=MOST_CUSTOMERS).contains(&params.n_customers), "the number of customers", "between 1 and 10,000,000")?;
     require((1..=MOST_DECISIONS).contains(&n_decisions), "the number of decisions", "between 1 and 10,000,000")?;

@@ -80,7 +80,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     let world = NamedWorld::from(arguments.world);
     let playbook = playbook(arguments, world, output)?;
     let of_seed = |&seed: &u64| -> Result<Vec<RunReport>> {
-        let world = World::new(&world.params(), &playbook, arguments.decisions as usize, seed).context("cannot make the world")?;
+        let world =
+            World::new(&world.params(), &playbook, arguments.decisions as usize, seed).context("cannot make the world")?;
         Ok(Policy::ALL.iter().map(|policy| walk(&world, &playbook, *policy)).collect())
     };
     let of_seeds: Vec<Vec<RunReport>> = seeds.par_iter().map(of_seed).collect::<Result<_>>()?;
