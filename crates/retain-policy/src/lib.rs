@@ -7,6 +7,7 @@ pub mod decide;
 pub mod evaluate;
 pub mod experiment;
 pub mod explore;
+pub mod learn;
 pub mod playbook;
 pub mod posterior;
 pub mod presets;

@@ -23,7 +23,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use retain_core::{Day, FeatureSpec};
 
-use self::learn::LearnedEffects;
+use self::learn::LearnedFromLog;
 use self::live::Live;
 use self::log::Log;
 use self::supply::Supplies;
@@ -47,7 +47,7 @@ pub(crate) struct Decisions {
     now: fn() -> Day,
     live: ArcSwap<Live>,
     log: Log,
-    learned: ArcSwap<LearnedEffects>,
+    learned: ArcSwap<LearnedFromLog>,
     supplies: ArcSwap<Supplies>,
     turns: Turns,
 }
@@ -155,7 +155,7 @@ impl Decisions {
             for from_ms in supplies.periods(asked_ms) {
                 counted.insert(from_ms, store.used_since(from_ms).await?);
             }
-            supplies.refresh(&counted, asked_ms);
+            supplies.refresh(&live.playbook, &counted, asked_ms);
         }
         let learned = self.learned.load_full().learn(&live.playbook, &store, asked_ms).await?;
         // A playbook that was read meanwhile learns for itself.

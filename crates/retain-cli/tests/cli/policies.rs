@@ -182,7 +182,7 @@ fn what_is_no_decision_log_is_refused_and_not_made() {
 #[test]
 fn the_learner_comes_near_the_oracle_and_the_same_seed_gives_the_same_bytes() {
     let simulate = |seed: &str| {
-        let worlds = ["policy", "simulate", "--decisions", "6000", "--seeds", "2", "--seed", seed, "--format", "json"];
+        let worlds = ["policy", "simulate", "--decisions", "5000", "--seeds", "2", "--seed", seed, "--format", "json"];
         retain(&worlds).expect(0)
     };
     let (first, again, other) = (simulate("5"), simulate("5"), simulate("50"));
@@ -192,11 +192,16 @@ fn the_learner_comes_near_the_oracle_and_the_same_seed_gives_the_same_bytes() {
     let policies = report["policies"].as_array().unwrap();
     let share = |idx: usize| policies[idx]["share_of_oracle"]["mean"].as_f64().unwrap();
     let names: Vec<&str> = policies.iter().map(|policy| policy["policy"].as_str().unwrap()).collect();
-    assert_eq!(names, ["learner", "greedy_priors", "random", "do_nothing"]);
+    assert_eq!(names, ["learner", "priors", "random", "do_nothing", "oracle"]);
     assert!(share(0) > share(1) && share(1) > share(2) && share(2) > share(3), "{report}");
     assert_eq!(share(3), 0.0);
     assert!(policies.iter().all(|policy| policy["violations"] == 0), "{report}");
-    let text = retain(&["policy", "simulate", "--decisions", "200", "--seeds", "1"]).expect(0);
-    assert!(text.stdout.contains("share of the oracle"), "{}", text.stdout);
+    let text = retain(&["policy", "simulate", "--decisions", "200", "--seeds", "1", "--world", "hard"]).expect(0);
+    assert!(text.stdout.contains("share of the oracle") && text.stdout.contains("worlds `hard`"), "{}", text.stdout);
+    let folder = Folder::new();
+    let playbook = folder.file("playbook.toml", "[playbook]\nname = \"p\"\ncurrency = \"USD\"\nvalue_at_stake = \"features.worth\"\n[[action]]\nid = \"tips\"\ncost = 1.0\n");
+    let own = retain(&["policy", "simulate", "--decisions", "500", "--seeds", "1", "--playbook", &playbook, "--format", "json"]);
+    assert_eq!(own.expect(0).json()["policies"][0]["runs"][0]["uses"].as_array().unwrap().len(), 2);
+    retain(&["policy", "simulate", "--playbook", "absent.toml"]).expect(2).says("absent.toml");
     retain(&["policy", "simulate", "--decisions", "0"]).expect(2);
 }

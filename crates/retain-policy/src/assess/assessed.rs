@@ -70,6 +70,11 @@ pub struct Assessed {
 }
 
 impl Assessed {
+    /// The segment that the customer counts for: the first of the playbook that they are in; none where they are in none.
+    pub fn segment(&self) -> Option<usize> {
+        self.segments.iter().position(|answer| *answer == Answer::Yes)
+    }
+
     /// Whether the customer's band is worse than the time before; none where either is unknown.
     pub fn band_worsened(&self) -> Option<bool> {
         let now = self.health.as_ref()?.band?;

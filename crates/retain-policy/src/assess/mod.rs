@@ -113,6 +113,21 @@ struct HealthSlots {
 }
 
 impl Assessment {
+    /// How many segments there are.
+    pub fn n_segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// The position of a segment.
+    pub fn segment_idx(&self, id: &str) -> Option<usize> {
+        self.segments.iter().position(|segment| segment.id == id)
+    }
+
+    /// The id of the segment at a position.
+    pub fn segment_id(&self, idx: usize) -> Option<&str> {
+        self.segments.get(idx).map(|segment| segment.id.as_str())
+    }
+
     /// Why nothing answers to a name here, and what to do; none where something does, or where the name is of another kind.
     pub fn unknown(&self, name: &Name) -> Option<(String, String)> {
         order::unknown(self, name)

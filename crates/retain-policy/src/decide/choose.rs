@@ -4,10 +4,14 @@ use std::cmp::Ordering;
 
 use super::trace::{Candidate, Decided, Valuation};
 use crate::explore::{self, Normal, best_probabilities, inverse_gap, with_floors};
-use crate::playbook::{ExplorationMethod, Mode};
+use crate::playbook::{ExplorationMethod, Mode, Playbook};
 
 /// All floors together leave at least half of the probability to the best.
 const MOST_FLOOR: f64 = 0.5;
+/// An action that was tried fewer times is explored by all that is unsure of it…
+const FEW_ROWS: f64 = 50.0;
+/// …any other by this part of it: the plain rule goes on trying long after it has stopped to pay.
+const SETTLED_PART: f64 = 0.4;
 
 /// Gives every candidate that may be chosen its place: mandatory ones first, as they stand in the playbook, then by worth. Of equals, one that answers a reason goes first, then the playbook's order. Doing
 /// nothing goes before what brings nothing.
@@ -89,13 +93,29 @@ fn priority(candidate: &Candidate) -> f64 {
 /// The belief about a candidate's worth; a product of P, C, V and L is taken as certain. What all actions were compared with is doing
 /// nothing's own uncertainty, once, so that actions are told apart by their own rows.
 fn worth(candidate: &Candidate, mode: Mode, nothing_sd: f64) -> Normal {
-    let Valuation { priority, own_sd, .. } = candidate.valuation.unwrap_or_default();
+    let valuation = candidate.valuation.unwrap_or_default();
     let sd = match (mode, candidate.action) {
         (Mode::Pcvl, _) => 0.0,
-        (Mode::Incremental, Some(_)) => own_sd,
-        (Mode::Incremental, None) => nothing_sd,
+        (Mode::Incremental, Some(_)) => explored_part(&valuation),
+        (Mode::Incremental, None) => SETTLED_PART * nothing_sd,
     };
+    let priority = valuation.priority;
     Normal::new(priority, sd).expect("a valuation that is not finite makes its candidate not eligible")
+}
+
+/// How far exploration may see an action's worth from its mean.
+///
+/// # Source
+/// Thompson sampling with a reshaped posterior: Chapelle and Li (2011).
+fn explored_part(valuation: &Valuation) -> f64 {
+    let is_new = valuation.effect.n < FEW_ROWS;
+    valuation.own_sd * if is_new { 1.0 } else { SETTLED_PART }
+}
+
+/// The same by the playbook's method: only Thompson sampling draws.
+pub(super) fn explored_sd(playbook: &Playbook, valuation: &Valuation) -> f64 {
+    let draws = playbook.exploration.method == ExplorationMethod::Thompson && playbook.settings.mode == Mode::Incremental;
+    if draws { explored_part(valuation) } else { 0.0 }
 }
 
 /// Orders candidates for people: those that may be chosen by their place, then the others in the playbook's order.

@@ -15,6 +15,7 @@ mod holdout;
 mod past;
 mod record;
 mod sequences;
+mod supplies;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -26,6 +27,7 @@ use retain_core::PastDecision;
 pub use batch::{Assigned, Batch, BatchCustomer, BatchTerms, assign};
 pub use facts::{Facts, Prediction};
 pub use holdout::is_held_out;
+pub use supplies::{LimitOf, Supplies};
 pub use trace::{Asked, Candidate, Check, CheckResult, Decided, Effect, EffectSource, RuleOf, Valuation};
 pub use value::{Learned, Posteriors, PriorsOnly, Stock, Supply, TreatmentEffect};
 

@@ -7,8 +7,8 @@ const SPREAD_ROWS: f64 = 10.0;
 const LARGEST_REWARD: f64 = 1e100;
 const LEAST_PROPENSITY: f64 = 1e-100;
 /// A row counts for at most so many: the rare rows of an action that is hardly taken any more would else outweigh all
-/// that were seen while it was.
-const LARGEST_WEIGHT: f64 = 20.0;
+/// that were seen while it was. Larger weights would leave less bias where chances differ much, and more noise everywhere.
+const LARGEST_WEIGHT: f64 = 5.0;
 
 /// A decision whose reward can no longer change.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,7 +107,7 @@ impl Sums {
 /// customers. Rows can be added in any order and sums of different rows merged; estimates are the same but for rounding.
 ///
 /// # Source
-/// Weights `1 / propensity`, normalised by their sum in each arm: Hájek (1971); of at most 20, as Ionides (2008) truncates them.
+/// Weights `1 / propensity`, normalised by their sum in each arm: Hájek (1971); of at most 5, as Ionides (2008) truncates them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effects {
     n_actions: usize,

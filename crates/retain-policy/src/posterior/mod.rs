@@ -1,17 +1,17 @@
 //! What is believed of an action's effect: the playbook's prior together with what logged, matured decisions say.
 //!
 //! [`Effects`] adds up matured rows, can be merged, and gives an [`EffectEstimate`]: how much more the action brought than doing
-//! nothing, among customers for whom chance chose between the two. [`Prior::posterior`] makes a [`Posterior`] of it. A row whose
+//! nothing, among customers for whom chance chose between the two. [`group_posteriors`] makes a [`Posterior`] of it. A row whose
 //! outcome is not known yet is not a failure: it has not [`has_matured`] and stays out.
 
 mod effects;
-mod joint;
+mod hierarchy;
 
 use retain_core::{Decision, OutcomeEvent};
 use serde::Serialize;
 
 pub use effects::{EffectEstimate, Effects, EffectsError, MaturedRow};
-pub use joint::joint_posteriors;
+pub use hierarchy::{GroupBeliefs, group_posteriors};
 
 use crate::explore::{Normal, NormalError};
 
@@ -27,11 +27,14 @@ pub fn has_matured(decision: &Decision, outcomes: &[OutcomeEvent], now_ms: i64) 
     now_ms >= decision.window_closes_at_ms || outcomes.iter().any(is_final)
 }
 
+/// The variance of success among customers of whom one in seven fails; a prior's weight in rows is told by it.
+const USUAL_VARIANCE: f64 = 0.125;
+
 /// What a playbook says of an effect before there are rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prior {
     belief: Normal,
-    ess: Option<f64>,
+    weight: f64,
 }
 
 /// Numbers that make no prior.
@@ -42,58 +45,32 @@ pub enum PriorError {
     #[error(transparent)]
     Belief(#[from] NormalError),
     /// A weight that is none.
-    #[error("the prior's equivalent sample size should be a finite number of at least 0, found {found}")]
-    SampleSize {
+    #[error("the prior's weight in rows should be a finite number above 0, found {found}")]
+    Weight {
         /// What was found.
         found: f64,
     },
 }
 
 impl Prior {
-    /// A prior that weighs as much as its standard deviation says.
+    /// A prior that is unsure by `sd`, and still counts for `weight` rows where rows contradict it.
     ///
     /// # Errors
-    /// [`PriorError`] unless the mean is finite and `sd` finite and at least 0.
-    pub fn new(mean: f64, sd: f64) -> Result<Self, PriorError> {
-        Ok(Self { belief: Normal::new(mean, sd)?, ess: None })
+    /// [`PriorError`] unless the mean is finite, `sd` finite and at least 0, and `weight` finite and above 0.
+    pub fn new(mean: f64, sd: f64, weight: f64) -> Result<Self, PriorError> {
+        if !(weight > 0.0 && weight <= f64::MAX) {
+            return Err(PriorError::Weight { found: weight });
+        }
+        Ok(Self { belief: Normal::new(mean, sd)?, weight })
     }
 
-    /// A prior that weighs as much as `ess` rows, whatever its standard deviation, which holds before there are any.
-    ///
-    /// # Errors
-    /// [`PriorError`] as [`Self::new`], and for an `ess` below 0 or not finite.
-    pub fn with_ess(mean: f64, sd: f64, ess: f64) -> Result<Self, PriorError> {
-        if !(0.0..=f64::MAX).contains(&ess) {
-            return Err(PriorError::SampleSize { found: ess });
-        }
-        Ok(Self { belief: Normal::new(mean, sd)?, ess: Some(ess) })
+    fn variance(&self) -> f64 {
+        (self.belief.sd() * self.belief.sd()).max(f64::MIN_POSITIVE.sqrt())
     }
 
-    /// What is believed when rows have been seen; the prior itself where there are none.
-    ///
-    /// The mean is drawn from the estimate to the prior by the prior's share: `ess / (ess + effective rows)`, or what its
-    /// variance asks for. The variance is that of the weighted sum, which in the second case is the normal model's posterior.
-    pub fn posterior(&self, estimate: Option<&EffectEstimate>) -> Posterior {
-        let (mean, variance) = (self.belief.mean(), self.belief.sd() * self.belief.sd());
-        let Some(estimate) = estimate else {
-            let (sd, own_sd) = (self.belief.sd(), self.belief.sd());
-            return Posterior { mean, sd, own_sd, n: 0, effective_rows: 0.0, prior_share: 1.0 };
-        };
-        let share = match self.ess {
-            Some(ess) if ess + estimate.effective_rows > 0.0 => ess / (ess + estimate.effective_rows),
-            None if estimate.variance + variance > 0.0 => estimate.variance / (estimate.variance + variance),
-            Some(_) | None => 1.0,
-        };
-        let rest = 1.0 - share;
-        let own_variance = (estimate.variance - estimate.control_variance).max(0.0);
-        Posterior {
-            mean: share * mean + rest * estimate.mean,
-            sd: (share * share * variance + rest * rest * estimate.variance).sqrt(),
-            own_sd: (share * share * variance + rest * rest * own_variance).sqrt(),
-            n: estimate.treated_rows,
-            effective_rows: estimate.effective_rows,
-            prior_share: share,
-        }
+    /// Mean and variance of what is believed where the prior is wrong: anything around 0, weighing as much as its rows.
+    fn wide(&self) -> (f64, f64) {
+        (0.0, (USUAL_VARIANCE / self.weight).max(self.variance()))
     }
 }
 
@@ -123,7 +100,7 @@ impl Posterior {
         Normal::new(self.mean, self.sd)
     }
 
-    /// The belief for comparing actions with each other, beside [`control_belief`] for doing nothing.
+    /// The belief for comparing actions with each other, beside [`GroupBeliefs::control_sd`] for doing nothing.
     ///
     /// All actions were compared with the same rows without any action. Had each of them that noise, they would seem far less
     /// known against each other than they are; so doing nothing has it, once.
@@ -143,59 +120,6 @@ impl Posterior {
     pub fn is_sleeping_dog(&self) -> bool {
         self.n >= SLEEPING_DOG_ROWS && self.probability_of_harm() > SLEEPING_DOG_PROBABILITY
     }
-}
-
-/// The belief in doing nothing beside [`Posterior::own`]: 0 with the largest noise that any action was compared with.
-pub fn control_belief(posteriors: &[Posterior]) -> Normal {
-    let variance = posteriors.iter().map(|posterior| posterior.sd * posterior.sd - posterior.own_sd * posterior.own_sd);
-    Normal::new(0.0, variance.fold(0.0, f64::max).sqrt()).unwrap_or(Normal::ZERO)
-}
-
-/// What is believed of an action in each segment: the segment's own rows, drawn to what is believed of the action everywhere.
-///
-/// `overall` is the posterior over all customers, `segments` what each segment's rows say. How far segments differ is
-/// estimated from them: where they differ no more than chance, each has the overall belief.
-///
-/// # Source
-/// Empirical Bayes with the moment estimate of the variance between groups (`DerSimonian` and Laird 1986).
-pub fn segment_posteriors(overall: &Posterior, segments: &[Option<EffectEstimate>]) -> Vec<Posterior> {
-    let between = variance_between(segments);
-    let sd = (overall.sd * overall.sd + between).sqrt();
-    let of_segment = |estimate: &Option<EffectEstimate>| {
-        let Some(estimate) = estimate else {
-            let own_sd = (overall.own_sd * overall.own_sd + between).sqrt();
-            return Posterior { sd, own_sd, n: 0, effective_rows: 0.0, prior_share: 1.0, ..*overall };
-        };
-        // The overall belief has seen the segment's rows too: only the variance between segments is new to it.
-        let total = estimate.variance + between;
-        let share = if total > 0.0 { estimate.variance / total } else { 1.0 };
-        let rest = 1.0 - share;
-        Posterior {
-            mean: share * overall.mean + rest * estimate.mean,
-            sd: (share * between + share * share * overall.sd * overall.sd).sqrt(),
-            own_sd: ((share * between - rest * rest * estimate.control_variance).max(0.0)
-                + share * share * overall.own_sd * overall.own_sd)
-                .sqrt(),
-            n: estimate.treated_rows,
-            effective_rows: estimate.effective_rows,
-            prior_share: share,
-        }
-    };
-    segments.iter().map(of_segment).collect()
-}
-
-/// How much the true effects of segments vary, by moments; 0 where they vary no more than chance.
-fn variance_between(segments: &[Option<EffectEstimate>]) -> f64 {
-    let known: Vec<&EffectEstimate> = segments.iter().flatten().filter(|estimate| estimate.variance > 0.0).collect();
-    let weights = || known.iter().map(|estimate| 1.0 / estimate.variance);
-    let (sum, squares) = weights().fold((0.0, 0.0), |(sum, squares), weight| (sum + weight, squares + weight * weight));
-    if known.len() < 2 {
-        return 0.0;
-    }
-    let mean = known.iter().zip(weights()).map(|(estimate, weight)| weight * estimate.mean).sum::<f64>() / sum;
-    let spread: f64 = known.iter().zip(weights()).map(|(estimate, weight)| weight * (estimate.mean - mean).powi(2)).sum();
-    let scale = sum - squares / sum;
-    if scale > 0.0 { ((spread - (known.len() as f64 - 1.0)) / scale).max(0.0) } else { 0.0 }
 }
 
 #[cfg(test)]

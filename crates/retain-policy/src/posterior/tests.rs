@@ -104,31 +104,6 @@ fn a_few_equal_rewards_are_no_certainty() {
 }
 
 #[test]
-fn the_prior_gives_way_to_rows() {
-    let estimate = |n: f64| EffectEstimate {
-        mean: 0.05,
-        variance: 0.25 / n,
-        control_variance: 0.0,
-        treated_rows: n as u64,
-        control_rows: n as u64,
-        effective_rows: n,
-    };
-    let prior = Prior::with_ess(0.01, 0.02, 10.0).unwrap();
-    let nothing = prior.posterior(None);
-    assert_eq!((nothing.mean, nothing.sd, nothing.n, nothing.prior_share), (0.01, 0.02, 0, 1.0));
-    assert_eq!(prior.posterior(Some(&estimate(30.0))).prior_share, 0.25);
-    let by_variance = Prior::new(0.01, 0.02).unwrap().posterior(Some(&estimate(625.0)));
-    // Both know as much: half of each, and half of the variance.
-    assert!((by_variance.prior_share - 0.5).abs() < 1e-12 && (by_variance.mean - 0.03).abs() < 1e-12);
-    assert!((by_variance.sd - 0.02 / 2.0_f64.sqrt()).abs() < 1e-12);
-    for bad in [f64::NAN, -1.0, f64::INFINITY] {
-        assert!(Prior::with_ess(0.0, 1.0, bad).is_err() && Prior::new(0.0, bad).is_err());
-    }
-    let certain = Prior::new(0.01, 0.0).unwrap().posterior(Some(&estimate(1e6)));
-    assert_eq!((certain.mean, certain.sd), (0.01, 0.0));
-}
-
-#[test]
 fn a_sleeping_dog_is_blocked_once_it_is_known() {
     let belief = |mean, sd, n| Posterior { mean, sd, own_sd: sd, n, effective_rows: n as f64, prior_share: 0.1 };
     assert!(belief(-0.01, 0.01, 200).is_sleeping_dog());
@@ -136,29 +111,6 @@ fn a_sleeping_dog_is_blocked_once_it_is_known() {
     // z = 0.8416 is 80 %.
     assert!(belief(-0.842, 1.0, 500).is_sleeping_dog() && !belief(-0.841, 1.0, 500).is_sleeping_dog());
     assert!(!belief(0.0, 0.0, 500).is_sleeping_dog() && belief(-1e-9, 0.0, 500).is_sleeping_dog());
-}
-
-#[test]
-fn segments_are_drawn_together_as_far_as_chance_explains_them() {
-    let segment = |mean: f64, n: u64| {
-        let rows = n as f64;
-        Some(EffectEstimate {
-            mean,
-            variance: 0.25 / rows,
-            control_variance: 0.1 / rows,
-            treated_rows: n,
-            control_rows: n,
-            effective_rows: rows,
-        })
-    };
-    let overall = Posterior { mean: 0.05, sd: 0.01, own_sd: 0.01, n: 3000, effective_rows: 3000.0, prior_share: 0.0 };
-    let alike = segment_posteriors(&overall, &[segment(0.05, 100), segment(0.07, 100), segment(0.03, 100), None]);
-    assert!(alike.iter().all(|segment| segment.mean == 0.05 && (segment.sd - 0.01).abs() < 1e-12), "{alike:?}");
-    let apart = segment_posteriors(&overall, &[segment(0.4, 1000), segment(-0.3, 1000), segment(0.05, 10), None]);
-    assert!(apart[0].mean > 0.39 && apart[1].mean < -0.29, "{apart:?}");
-    assert!(apart[2].prior_share > apart[0].prior_share && apart[2].sd > apart[0].sd);
-    assert!(apart[3].mean == 0.05 && apart[3].sd > apart[2].sd && apart[3].n == 0);
-    assert!(segment_posteriors(&overall, &[]).is_empty());
 }
 
 #[test]
@@ -205,31 +157,79 @@ fn a_decision_without_outcome_matures_when_its_window_closes() {
     assert!(has_matured(&decision, &[OutcomeEvent::Clicked, OutcomeEvent::Churned], 5));
 }
 
+fn estimate(mean: f64, n: u64) -> EffectEstimate {
+    let rows = n as f64;
+    EffectEstimate {
+        mean,
+        variance: 0.25 / rows,
+        control_variance: 0.125 / rows,
+        treated_rows: n,
+        control_rows: n,
+        effective_rows: rows,
+    }
+}
+
+#[test]
+fn the_prior_gives_way_to_rows() {
+    let prior = [Prior::new(0.01, 0.02, 10.0).unwrap()];
+    let belief = |estimates: &[Vec<Option<EffectEstimate>>]| group_posteriors(&prior, estimates)[0].actions[0];
+    let nothing = belief(&[vec![None]]);
+    assert_eq!((nothing.mean, nothing.sd, nothing.n, nothing.prior_share), (0.01, 0.02, 0, 1.0));
+    let (few, many) = (belief(&[vec![Some(estimate(0.05, 50))]]), belief(&[vec![Some(estimate(0.05, 50_000))]]));
+    assert!(few.prior_share > 0.5 && few.mean < 0.02, "{few:?}");
+    assert!(many.prior_share < 0.05 && (many.mean - 0.05).abs() < 0.002 && many.sd < 0.004, "{many:?}");
+    for bad in [f64::NAN, -1.0, f64::INFINITY] {
+        assert!(Prior::new(0.0, 1.0, bad).is_err() && Prior::new(0.0, bad, 1.0).is_err() && Prior::new(bad, 1.0, 0.0).is_err());
+    }
+}
+
+#[test]
+fn a_prior_that_rows_contradict_is_let_go() {
+    let belief = |mean: f64| {
+        let prior = [Prior::new(mean, 0.01, 10.0).unwrap()];
+        group_posteriors(&prior, &[vec![Some(estimate(0.1, 1_000))]])[0].actions[0]
+    };
+    // The estimate is unsure by 0.016. A normal prior of sd 0.01 around −0.1 would have the larger share, and the mean would be below 0.
+    let (right, wrong) = (belief(0.1), belief(-0.1));
+    assert!((right.mean - 0.1).abs() < 0.001 && right.sd < 0.015, "{right:?}");
+    assert!(wrong.mean > 0.08 && wrong.prior_share < 0.1, "{wrong:?}");
+}
+
+#[test]
+fn groups_are_drawn_together_as_far_as_chance_explains_them() {
+    let prior = [Prior::new(0.0, 0.1, 10.0).unwrap()];
+    let beliefs = |means: [f64; 3]| {
+        let mut groups: Vec<Vec<Option<EffectEstimate>>> = means.iter().map(|mean| vec![Some(estimate(*mean, 1_000))]).collect();
+        groups.push(vec![None]);
+        let found = group_posteriors(&prior, &groups);
+        found.iter().map(|group| group.actions[0]).collect::<Vec<_>>()
+    };
+    let alike = beliefs([0.05, 0.06, 0.04]);
+    assert!((alike[0].mean - alike[1].mean).abs() < 0.007 && (alike[3].mean - 0.05).abs() < 0.01, "{alike:?}");
+    let apart = beliefs([0.3, -0.2, 0.05]);
+    assert!(apart[0].mean > 0.25 && apart[1].mean < -0.15, "{apart:?}");
+    assert!(apart[3].sd > 2.0 * alike[3].sd && apart[3].n == 0, "{apart:?}");
+    assert!(group_posteriors(&prior, &[]).is_empty());
+}
+
 #[test]
 fn the_luck_of_the_control_is_taken_out_of_all_actions() {
-    let estimate = |mean: f64| {
+    let lucky = |mean: f64| {
         Some(EffectEstimate {
-            mean,
             variance: 0.0101,
             control_variance: 0.01,
-            treated_rows: 2000,
             control_rows: 20,
             effective_rows: 40.0,
+            ..estimate(mean, 2_000)
         })
     };
-    let priors = [Prior::new(0.02, 0.02).unwrap(); 3];
-    let found = joint_posteriors(&priors, &[estimate(0.12), estimate(0.16), None]);
-    // One common shift of variance 0.01, two effects of prior variance 0.0004 and own noise 0.0001: the weights of
-    // the differences 0.10 and 0.14 are 1 / 0.0005 each.
-    let luck = (0.10 + 0.14) / 0.0005 / (1.0 / 0.01 + 2.0 / 0.0005);
-    assert!((found[0].mean - (0.2 * 0.02 + 0.8 * (0.12 - luck))).abs() < 1e-12, "{found:?}");
-    // The two are told apart although neither is known against doing nothing.
-    assert!(found[1].mean - found[0].mean > 0.03 && found[0].own_sd < 0.01, "{found:?}");
-    assert!(found[0].sd > found[0].own_sd && control_belief(&found).sd() > 0.01);
-    assert_eq!(found[2], priors[2].posterior(None));
-    // Without noise in the control the actions are independent.
-    let alone = EffectEstimate { control_variance: 0.0, variance: 0.0004, ..estimate(0.1).unwrap() };
-    let joint = joint_posteriors(&priors[..1], &[Some(alone)]);
-    assert!((joint[0].mean - 0.06).abs() < 1e-12 && (joint[0].sd - 0.0002_f64.sqrt()).abs() < 1e-12);
-    assert_eq!(joint[0], priors[0].posterior(Some(&alone)));
+    let priors = [Prior::new(0.02, 0.02, 10.0).unwrap(); 3];
+    let found = &group_posteriors(&priors, &[vec![lucky(0.12), lucky(0.16), None]])[0];
+    let [first, second, none] = &found.actions[..] else { panic!("{found:?}") };
+    // Both exceed the prior by about a tenth, which twenty unlucky rows explain better than two effects of five standard deviations.
+    assert!(first.mean < 0.06 && second.mean < 0.1, "{found:?}");
+    // They are told apart although neither is known against doing nothing.
+    assert!(second.mean - first.mean > 0.025 && first.own_sd < 0.012, "{found:?}");
+    assert!(first.sd > first.own_sd && found.control_sd > 0.01, "{found:?}");
+    assert_eq!((none.mean, none.n), (0.02, 0));
 }

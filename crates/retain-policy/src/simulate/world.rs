@@ -3,38 +3,66 @@
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-const MOST_DECISIONS: usize = 10_000_000;
+use crate::playbook::{Action, Playbook};
 
-/// An action with what it really does.
+const MOST_DECISIONS: usize = 10_000_000;
+const MOST_CUSTOMERS: usize = 10_000_000;
+const DAY_MS: f64 = 86_400_000.0;
+/// When the first customer comes: 2024-10-14, the first day of a period of 30 days as capacities count them.
+const START_MS: i64 = 20_010 * 86_400_000;
+/// How far segments differ in the effect of an action that the world says nothing of, as a standard deviation.
+const DRAWN_SEGMENT_SD: f64 = 0.01;
+
+/// Customers of one kind.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PlantedAction {
-    /// How much it adds to the probability of staying, by segment; below 0 where it drives customers away.
-    pub effects: Vec<f64>,
-    /// What it costs each time.
-    pub cost: f64,
-    /// How often it can be taken in all; absent where it is not limited.
-    pub capacity: Option<u64>,
+pub struct PlantedSegment {
+    /// What `features.segment` says of them.
+    pub id: String,
+    /// Their share of all customers.
+    pub share: f64,
+    /// The chance to leave within the window without any action: from the least to the largest, all alike probable.
+    pub risk: (f64, f64),
+    /// What one who stays is worth, from the least to the largest; its logarithm is anything alike probable.
+    pub worth: (f64, f64),
+}
+
+/// What an action really does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlantedEffect {
+    /// Its id in the playbook.
+    pub action: String,
+    /// How much it adds to the chance to stay, by segment; below 0 where it drives customers away.
+    pub by_segment: Vec<f64>,
 }
 
 /// How a world is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorldParams {
-    /// The actions besides doing nothing.
-    pub actions: Vec<PlantedAction>,
-    /// The probability of staying without any action, by segment.
-    pub base_rates: Vec<f64>,
-    /// What a customer who stays is worth: from the first to the second, all alike probable.
-    pub worth: (f64, f64),
+    /// The kinds of customers.
+    pub segments: Vec<PlantedSegment>,
+    /// What actions do; the effect of any other action of the playbook is drawn around its prior.
+    pub effects: Vec<PlantedEffect>,
     /// Number of customers; those who come are drawn from them.
     pub n_customers: usize,
-    /// Number of decisions.
-    pub n_decisions: usize,
     /// Decisions a day.
     pub decisions_per_day: u32,
-    /// A customer is not contacted again before this many days.
-    pub cooldown_days: u32,
-    /// Days until an outcome is known, at least and at most.
-    pub delay_days: (u32, u32),
+    /// So many days after a window has closed its outcomes are complete.
+    pub late_days: u32,
+    /// The share of those who left of whom nobody ever tells.
+    pub untold_share: f64,
+}
+
+/// A customer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Customer {
+    /// The name.
+    pub id: String,
+    /// The position of the segment.
+    pub segment: usize,
+    /// The chance to leave within the window without any action.
+    pub risk: f64,
+    /// What it is worth if the customer stays.
+    pub worth: f64,
 }
 
 /// A customer who comes.
@@ -42,20 +70,14 @@ pub struct WorldParams {
 pub struct Arrival {
     /// Position of the customer.
     pub customer: usize,
-    /// The customer's segment.
-    pub segment: usize,
-    /// What it is worth if the customer stays.
-    pub worth: f64,
-    /// The day.
-    pub day: u32,
-    /// The share of all decisions that are over once this one is.
-    pub elapsed: f64,
-    /// A uniform number of `[0, 1)` for the policy to draw with.
+    /// When, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// A uniform number of `[0, 1)` to draw the action with.
     pub uniform: f64,
-    /// Days until the outcome is known.
-    pub(super) delay_days: u32,
-    /// The customer stays if the probability of staying is above it.
-    fate: f64,
+    /// The customer stays if the chance to stay is above it.
+    pub(super) fate: f64,
+    /// Whether nobody tells that the customer left.
+    pub(super) is_untold: bool,
 }
 
 /// A world that cannot be.
@@ -69,63 +91,36 @@ pub struct WorldError {
 /// Everybody who will come, and what would become of them.
 #[derive(Debug, Clone)]
 pub struct World {
-    actions: Vec<PlantedAction>,
-    base_rates: Vec<f64>,
-    n_customers: usize,
-    cooldown_days: u32,
+    params: WorldParams,
+    customers: Vec<Customer>,
     arrivals: Vec<Arrival>,
+    /// By action of the playbook and segment.
+    effects: Vec<Vec<f64>>,
 }
 
 impl World {
-    /// Draws a world; the same seed draws the same.
+    /// Draws a world for the actions of a playbook; the same seed draws the same.
     ///
     /// # Errors
-    /// [`WorldError`] for numbers out of range: probabilities of staying outside 0 to 1 under any action, no segment, customer or
-    /// decision, more than ten million decisions, worths, costs or delays that are none.
-    pub fn new(params: &WorldParams, seed: u64) -> Result<Self, WorldError> {
-        check(params)?;
-        let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let n_segments = params.base_rates.len();
-        let (low, high) = params.worth;
-        let customers: Vec<(usize, f64)> = (0..params.n_customers)
-            .map(|_| {
-                let segment = (generator.random::<f64>() * n_segments as f64) as usize;
-                (segment, low + (high - low) * generator.random::<f64>())
-            })
-            .collect();
-        let arrival = |idx: usize| {
-            let customer = (generator.random::<f64>() * customers.len() as f64) as usize;
-            let (shortest, longest) = params.delay_days;
-            Arrival {
-                customer,
-                segment: customers[customer].0,
-                worth: customers[customer].1,
-                day: (idx / params.decisions_per_day as usize) as u32,
-                elapsed: (idx + 1) as f64 / params.n_decisions as f64,
-                uniform: generator.random(),
-                delay_days: shortest + (generator.random::<f64>() * f64::from(longest - shortest + 1)) as u32,
-                fate: generator.random(),
-            }
-        };
-        let arrivals = (0..params.n_decisions).map(arrival).collect();
-        let nothing = PlantedAction { effects: vec![0.0; n_segments], cost: 0.0, capacity: None };
-        Ok(Self {
-            actions: std::iter::once(nothing).chain(params.actions.iter().cloned()).collect(),
-            base_rates: params.base_rates.clone(),
-            n_customers: params.n_customers,
-            cooldown_days: params.cooldown_days,
-            arrivals,
-        })
+    /// [`WorldError`] for numbers out of range: no segment, customer or decision, more than ten million of either, shares, risks, worths or
+    /// effects that are none.
+    pub fn new(params: &WorldParams, playbook: &Playbook, n_decisions: usize, seed: u64) -> Result<Self, WorldError> {
+        check(params, n_decisions)?;
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let customers = (0..params.n_customers).map(|idx| customer(params, idx, &mut random)).collect();
+        let arrivals = (0..n_decisions).map(|idx| arrival(params, idx, &mut random)).collect();
+        let effects = playbook.actions.iter().map(|action| effects_of(params, action, &mut random)).collect();
+        Ok(Self { params: params.clone(), customers, arrivals, effects })
     }
 
-    /// The actions; the first is to do nothing.
-    pub fn actions(&self) -> &[PlantedAction] {
-        &self.actions
+    /// How it was made.
+    pub fn params(&self) -> &WorldParams {
+        &self.params
     }
 
-    /// Number of segments.
-    pub fn n_segments(&self) -> usize {
-        self.base_rates.len()
+    /// The customers.
+    pub fn customers(&self) -> &[Customer] {
+        &self.customers
     }
 
     /// Everybody who comes, in their order.
@@ -133,49 +128,81 @@ impl World {
         &self.arrivals
     }
 
-    /// What an action is expected to bring a customer's worth up by, net of its cost.
-    pub fn net_value(&self, arrival: &Arrival, action: usize) -> f64 {
-        let action = &self.actions[action];
-        action.effects[arrival.segment] * arrival.worth - action.cost
+    /// How much an action of the playbook adds to a customer's chance to stay.
+    pub fn effect(&self, customer: &Customer, action: usize) -> f64 {
+        self.chance_to_stay(customer, Some(action)) - (1.0 - customer.risk)
     }
 
-    pub(super) fn cost(&self, action: usize) -> f64 {
-        self.actions.get(action).map_or(0.0, |action| action.cost)
+    /// The chance to stay under an action, or none.
+    pub fn chance_to_stay(&self, customer: &Customer, action: Option<usize>) -> f64 {
+        let effect = action.map_or(0.0, |action| self.effects[action][customer.segment]);
+        (1.0 - customer.risk + effect).clamp(0.0, 1.0)
     }
 
-    pub(super) fn n_customers(&self) -> usize {
-        self.n_customers
-    }
-
-    pub(super) fn may_contact(&self, arrival: &Arrival, last_contact: Option<u32>) -> bool {
-        last_contact.is_none_or(|day| arrival.day >= day + self.cooldown_days)
-    }
-
-    /// 1 for a customer who stays after an action, 0 for one who leaves.
-    pub(super) fn retained(&self, arrival: &Arrival, action: usize) -> f64 {
-        let rate = self.base_rates[arrival.segment] + self.actions[action].effects[arrival.segment];
-        f64::from(u8::from(arrival.fate < rate))
+    /// What a customer's model of churn and stored row say: the segment's id.
+    pub(super) fn segment_id(&self, customer: &Customer) -> &str {
+        &self.params.segments[customer.segment].id
     }
 }
 
-fn check(params: &WorldParams) -> Result<(), WorldError> {
+fn customer(params: &WorldParams, idx: usize, random: &mut Xoshiro256PlusPlus) -> Customer {
+    let shares: Vec<f64> = params.segments.iter().map(|segment| segment.share).collect();
+    let total: f64 = shares.iter().sum();
+    let segment = crate::explore::draw(&shares, random.random::<f64>() * total);
+    let PlantedSegment { risk, worth, .. } = &params.segments[segment];
+    Customer {
+        id: format!("c{idx}"),
+        segment,
+        risk: risk.0 + (risk.1 - risk.0) * random.random::<f64>(),
+        worth: worth.0 * libm::exp(libm::log(worth.1 / worth.0) * random.random::<f64>()),
+    }
+}
+
+fn arrival(params: &WorldParams, idx: usize, random: &mut Xoshiro256PlusPlus) -> Arrival {
+    Arrival {
+        customer: (random.random::<f64>() * params.n_customers as f64) as usize,
+        now_ms: START_MS + (idx as f64 * DAY_MS / f64::from(params.decisions_per_day)) as i64,
+        uniform: random.random(),
+        fate: random.random(),
+        is_untold: random.random::<f64>() < params.untold_share,
+    }
+}
+
+/// What the world says of an action, or what is drawn around its prior.
+fn effects_of(params: &WorldParams, action: &Action, random: &mut Xoshiro256PlusPlus) -> Vec<f64> {
+    if let Some(planted) = params.effects.iter().find(|planted| planted.action == action.id) {
+        return planted.by_segment.clone();
+    }
+    let common = action.prior.effect + action.prior.sd * normal(random);
+    params.segments.iter().map(|_| (common + DRAWN_SEGMENT_SD * normal(random)).clamp(-1.0, 1.0)).collect()
+}
+
+/// A standard normal number.
+///
+/// # Source
+/// Box and Muller (1958).
+fn normal(random: &mut Xoshiro256PlusPlus) -> f64 {
+    let radius = (-2.0 * libm::log(1.0 - random.random::<f64>())).sqrt();
+    radius * libm::cos(2.0 * std::f64::consts::PI * random.random::<f64>())
+}
+
+fn check(params: &WorldParams, n_decisions: usize) -> Result<(), WorldError> {
     let require = |fits: bool, what, expected| if fits { Ok(()) } else { Err(WorldError { what, expected }) };
-    let n_segments = params.base_rates.len();
-    let rates_of = |effects: &[f64]| {
-        let mut rates = params.base_rates.iter().zip(effects).map(|(base, effect)| base + effect);
-        effects.len() == n_segments && rates.all(|rate| (0.0..=1.0).contains(&rate))
-    };
-    require(n_segments > 0 && rates_of(&vec![0.0; n_segments]), "base rates", "one or more numbers between 0 and 1")?;
-    let effects_fit = params.actions.iter().all(|action| rates_of(&action.effects));
-    require(effects_fit, "effects", "one for each segment that leaves the rate between 0 and 1")?;
-    let costs_fit = params.actions.iter().all(|action| (0.0..=1e100).contains(&action.cost));
-    require(costs_fit, "costs", "between 0 and 1e100")?;
-    let (low, high) = params.worth;
-    require((0.0..=1e100).contains(&low) && low <= high && high <= 1e100, "worths", "a range between 0 and 1e100")?;
-    require(params.n_customers > 0, "the number of customers", "above 0")?;
-    require((1..=MOST_DECISIONS).contains(&params.n_decisions), "the number of decisions", "between 1 and 10,000,000")?;
+    let segments = &params.segments;
+    let share = |number: f64| (0.0..=1.0).contains(&number);
+    let range = |(low, high): (f64, f64), fits: &dyn Fn(f64) -> bool| fits(low) && fits(high) && low <= high;
+    let shares_fit = segments.iter().all(|segment| share(segment.share)) && segments.iter().any(|segment| segment.share > 0.0);
+    require(shares_fit, "the shares of segments", "between 0 and 1, one of them above 0")?;
+    require(segments.iter().all(|segment| range(segment.risk, &share)), "risks", "a range between 0 and 1")?;
+    let worth = |number: f64| (1e-6..=1e12).contains(&number);
+    require(segments.iter().all(|segment| range(segment.worth, &worth)), "worths", "a range between 1e-6 and 1e12")?;
+    let effect = |effect: &f64| (-1.0..=1.0).contains(effect);
+    let effects_fit =
+        |planted: &PlantedEffect| planted.by_segment.len() == segments.len() && planted.by_segment.iter().all(effect);
+    require(params.effects.iter().all(effects_fit), "effects", "one for each segment, between -1 and 1")?;
+    require((1..=MOST_CUSTOMERS).contains(&params.n_customers), "the number of customers", "between 1 and 10,000,000")?;
+    require((1..=MOST_DECISIONS).contains(&n_decisions), "the number of decisions", "between 1 and 10,000,000")?;
     require(params.decisions_per_day > 0, "decisions a day", "above 0")?;
-    let (shortest, longest) = params.delay_days;
-    require(shortest <= longest && longest < 1_000_000, "delays", "a range below 1,000,000 days")?;
-    require(params.cooldown_days < 1_000_000, "the cooldown", "below 1,000,000 days")
+    require(params.late_days <= 3_650, "late days", "at most 3,650")?;
+    require(share(params.untold_share), "the untold share", "between 0 and 1")
 }

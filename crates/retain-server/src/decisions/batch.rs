@@ -126,12 +126,13 @@ impl Batch<'_> {
         };
         let (live, learned, supply) = (self.sources.live, self.decisions.learned.load(), Supply::default());
         self.sources.look(&asking, &self.histories[row], None, |seen| {
+            let learned = learned.of(seen.assessed.segment());
             let situation = Situation {
                 customer_id,
                 now_ms: self.sources.now_ms,
                 history: &self.histories[row],
                 effects: seen.effects,
-                learned: &**learned,
+                learned: &learned,
                 supply: &supply,
                 channels: None,
                 reasons: seen.reasons,

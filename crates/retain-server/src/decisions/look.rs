@@ -107,11 +107,12 @@ impl Sources<'_> {
         let effects: Vec<TreatmentEffect<'_>> = scored.iter().flat_map(|scored| scored.effects.iter().copied()).collect();
         let reasons: Vec<&str> = scored.iter().flat_map(|scored| scored.reasons.iter().copied()).collect();
         let health = assessed.health.as_ref().map(|health| Health { score: health.score, coverage: health.coverage });
-        let signal_count = assessed.signal_count;
+        let (signal_count, segment) = (assessed.signal_count, assessed.segment());
+        let segment = segment.and_then(|idx| playbook.assessment().segment_id(idx));
         let context = || {
             let features = self.features_read(asking, row, &models);
             let predictions = scored.iter().map(|scored| (scored.name, scored.kept())).collect();
-            Context { features, health, observed_days: day.days(), predictions, signal_count }.to_json()
+            Context { features, health, observed_days: day.days(), predictions, segment, signal_count }.to_json()
         };
         let told = scored.iter().map(|scored| (scored.name.to_owned(), scored.answer.clone())).collect();
         let stored_row = row.map(|row| convert::stored_row(row, now));
@@ -157,6 +158,8 @@ struct Context<'v> {
     health: Option<Health>,
     observed_days: f64,
     predictions: BTreeMap<&'v str, KeptPrediction>,
+    /// The first of the customer's segments, by which effects are learned.
+    segment: Option<&'v str>,
     signal_count: usize,
 }
 

@@ -154,6 +154,7 @@ impl DecisionCalls {
         let supplies = decisions.supplies.load();
         let (set, customers) = self.now_live();
         self.sources((&set, &customers), live, now_ms).look(&asking, history, None, |seen| {
+            let learned = learned.of(seen.assessed.segment());
             let mut attempts = 0;
             loop {
                 attempts += 1;
@@ -163,7 +164,7 @@ impl DecisionCalls {
                     now_ms,
                     history,
                     effects: seen.effects,
-                    learned: &**learned,
+                    learned: &learned,
                     supply: &supply,
                     channels: (!channels.is_empty()).then_some(&channels[..]),
                     reasons: seen.reasons,

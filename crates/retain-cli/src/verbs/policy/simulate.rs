@@ -1,34 +1,35 @@
-//! `retain policy simulate`: what the learner earns in worlds whose truth is known, beside an oracle and simpler policies.
+//! `retain policy simulate`: what a playbook earns in worlds whose truth is known, beside an oracle and simpler policies.
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rayon::prelude::*;
-use retain_policy::posterior::Prior;
-use retain_policy::simulate::{
-    Arrival, Choice, Learner, LearnerParams, PlantedAction, Policy, RunReport, World, WorldParams, run as walk,
-};
+use retain_policy::playbook::Playbook;
+use retain_policy::presets::BuiltIn;
+use retain_policy::simulate::{NamedWorld, Policy, RunReport, World, run as walk};
 use serde_json::{Value, json};
 
 use crate::cli::Global;
-use crate::exit::Exit;
+use crate::exit::{Complaint, Exit};
 use crate::output::Output;
+use crate::playbook_file::read_playbook;
 use crate::tables;
 
 const DEFAULT_SEED: u64 = 7;
-/// The learner believes at first that no action does anything, give or take so much.
-const VAGUE_SD: f64 = 0.1;
-const FLOOR: f64 = 0.005;
-const CONTROL_FLOOR: f64 = 0.02;
-/// Regret is told of the first tenth and of the last fifth.
+/// Regret is told of the first tenth, and the share of the oracle also of the last fifth.
 const EARLY: f64 = 0.1;
 const LATE_FROM: f64 = 0.8;
 
-const AFTER_HELP: &str = "The world: 6,000 customers of three segments who come 100 a day, stay with 60 to 70 % without any action, and are worth \
-100 to 400 each if they stay. Four actions cost 0.5 to 12; each segment answers to another one, one action drives a segment away, and the dearest \
-has room for 3 % of the decisions. Nobody is contacted twice within 14 days, and outcomes come after 5 to 20 days.
+const AFTER_HELP: &str = "Every policy decides with the code that servers decide with: the playbook's rules and limits, its exploration and holdout, paced capacities, and \
+effects learned from the records of its own decisions once their windows have closed.
 
-The policies: `learner` is Thompson sampling that knows no effect at first; `greedy_priors` knows each action's true mean effect over the segments and \
-never learns; `random` takes any allowed action; `do_nothing` takes none. Net values are expected ones, by the planted effects.";
+The worlds: `easy` has two segments and four actions of -4 to 15 points; `default` three segments with 5 to 40 % risk and seven actions of -2 to 15 points; `hard` four \
+segments and eight actions of -3 to 6 points, near to each other. Customers come 20 a day (hard: 50), nobody is contacted twice within 14 days, calls are limited, outcomes come after \
+30 days and some never. A playbook of your own may read features.segment, features.worth and features.risk; actions that the world does not know have effects drawn around their priors.
+
+The policies: `learner` is the playbook as it is; `priors` never learns; `random` takes any allowed action or none; `do_nothing` takes none; `oracle` knows the true effects and has \
+the same capacities, contact rules and holdout. Net values are expected ones, by the planted effects.";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -39,57 +40,55 @@ pub(crate) struct Arguments {
     /// Number of worlds, each of a seed of its own from `--seed` on
     #[arg(long, value_name = "K", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=1000))]
     seeds: u16,
+    /// Which world
+    #[arg(long, value_enum, default_value_t = WorldName::Default)]
+    world: WorldName,
+    /// Decide with this playbook [default: the world's own]
+    #[arg(long, value_name = "FILE")]
+    playbook: Option<PathBuf>,
 }
 
-/// One policy in every world.
-struct Judged {
-    policy: Kind,
-    runs: Vec<RunReport>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WorldName {
+    /// Quickly learned
+    Easy,
+    /// As retention often is
+    Default,
+    /// Too much to learn from 20,000 decisions
+    Hard,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Learner,
-    GreedyPriors,
-    Random,
-    DoNothing,
-}
-
-impl Kind {
-    const ALL: [Self; 4] = [Self::Learner, Self::GreedyPriors, Self::Random, Self::DoNothing];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Learner => "learner",
-            Self::GreedyPriors => "greedy_priors",
-            Self::Random => "random",
-            Self::DoNothing => "do_nothing",
+impl From<WorldName> for NamedWorld {
+    fn from(name: WorldName) -> Self {
+        match name {
+            WorldName::Easy => Self::Easy,
+            WorldName::Default => Self::Default,
+            WorldName::Hard => Self::Hard,
         }
     }
+}
 
-    fn run(self, world: &World) -> Result<RunReport> {
-        Ok(match self {
-            Self::Learner => walk(world, &mut Learner::new(world, vague(world)?)?),
-            Self::GreedyPriors => walk(world, &mut GreedyPriors::new(world)),
-            Self::Random => walk(world, &mut Random),
-            Self::DoNothing => walk(world, &mut DoNothing),
-        })
-    }
+/// One policy in every world, with the oracle beside it.
+struct Judged<'r> {
+    policy: Policy,
+    runs: Vec<(&'r RunReport, &'r RunReport)>,
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global, output: Output) -> Result<Exit> {
     let seed = global.seed.unwrap_or(DEFAULT_SEED);
     let seeds: Vec<u64> = (0..u64::from(arguments.seeds)).map(|offset| seed.wrapping_add(offset)).collect();
-    let params = params(arguments.decisions as usize);
+    let world = NamedWorld::from(arguments.world);
+    let playbook = playbook(arguments, world, output)?;
     let of_seed = |&seed: &u64| -> Result<Vec<RunReport>> {
-        let world = World::new(&params, seed).context("cannot make the world")?;
-        Kind::ALL.into_iter().map(|kind| kind.run(&world)).collect()
+        let world =
+            World::new(&world.params(), &playbook, arguments.decisions as usize, seed).context("cannot make the world")?;
+        Ok(Policy::ALL.iter().map(|policy| walk(&world, &playbook, *policy)).collect())
     };
     let of_seeds: Vec<Vec<RunReport>> = seeds.par_iter().map(of_seed).collect::<Result<_>>()?;
-    let of_kind = |(idx, policy): (usize, Kind)| Judged { policy, runs: of_seeds.iter().map(|runs| runs[idx].clone()).collect() };
-    let judged: Vec<Judged> = Kind::ALL.into_iter().enumerate().map(of_kind).collect();
+    let judged = judged(&of_seeds);
     output.text(&text(&judged, arguments, seed))?;
     output.json(&json!({
+        "world": world.as_str(),
         "decisions": arguments.decisions,
         "seeds": seeds,
         "policies": judged.iter().map(Judged::json).collect::<Vec<_>>(),
@@ -97,133 +96,95 @@ pub(super) fn run(arguments: &Arguments, global: &Global, output: Output) -> Res
     Ok(Exit::GOOD)
 }
 
-/// Three segments, of which each answers to another action; calls are dear and few, and one action drives a segment away.
-fn params(n_decisions: usize) -> WorldParams {
-    let action = |effects: [f64; 3], cost, capacity| PlantedAction { effects: effects.to_vec(), cost, capacity };
-    WorldParams {
-        actions: vec![
-            action([0.17, 0.02, -0.05], 0.5, None),
-            action([0.02, 0.20, 0.03], 2.0, None),
-            action([0.05, 0.02, 0.18], 4.0, None),
-            action([0.22, 0.23, 0.21], 12.0, Some(n_decisions as u64 * 3 / 100)),
-        ],
-        base_rates: vec![0.7, 0.6, 0.65],
-        worth: (100.0, 400.0),
-        n_customers: 6_000,
-        n_decisions,
-        decisions_per_day: 100,
-        cooldown_days: 14,
-        delay_days: (5, 20),
+fn playbook(arguments: &Arguments, world: NamedWorld, output: Output) -> Result<Playbook> {
+    if let Some(path) = &arguments.playbook {
+        return read_playbook(path, output);
     }
+    let cannot = |_| Complaint::new(Exit::INTERNAL, format!("the playbook of the world `{}` cannot be read", world.as_str()));
+    Ok(Playbook::parse(world.playbook(), &BuiltIn).map_err(cannot)?)
 }
 
-fn vague(world: &World) -> Result<LearnerParams> {
-    let prior = Prior::new(0.0, VAGUE_SD)?;
-    Ok(LearnerParams {
-        priors: vec![vec![prior; world.actions().len()]; world.n_segments()],
-        floor: FLOOR,
-        control_floor: CONTROL_FLOOR,
-    })
+/// The reports of each policy; the oracle is the last one of a world.
+fn judged(of_seeds: &[Vec<RunReport>]) -> Vec<Judged<'_>> {
+    let of_policy = |(idx, policy): (usize, &Policy)| {
+        let runs = of_seeds.iter().filter_map(|runs| Some((runs.get(idx)?, runs.last()?)));
+        Judged { policy: *policy, runs: runs.collect() }
+    };
+    Policy::ALL.iter().enumerate().map(of_policy).collect()
 }
 
-/// Takes what is worth most by each action's mean effect over the segments, and never learns.
-struct GreedyPriors {
-    /// Mean effect and cost of each action.
-    actions: Vec<(f64, f64)>,
-}
-
-impl GreedyPriors {
-    fn new(world: &World) -> Self {
-        let mean = |action: &PlantedAction| action.effects.iter().sum::<f64>() / action.effects.len() as f64;
-        Self { actions: world.actions().iter().map(|action| (mean(action), action.cost)).collect() }
-    }
-}
-
-impl Policy for GreedyPriors {
-    fn choose(&mut self, arrival: &Arrival, allowed: &[bool]) -> Choice {
-        let value = |action: usize| self.actions[action].0 * arrival.worth - self.actions[action].1;
-        let open = (0..allowed.len()).filter(|&action| allowed[action]);
-        let best = open.reduce(|best, next| if value(next) > value(best) { next } else { best });
-        certain(best.unwrap_or(0), allowed.len())
-    }
-}
-
-/// Takes any allowed action, all alike.
-struct Random;
-
-impl Policy for Random {
-    fn choose(&mut self, arrival: &Arrival, allowed: &[bool]) -> Choice {
-        let open: Vec<usize> = (0..allowed.len()).filter(|&action| allowed[action]).collect();
-        let drawn = ((arrival.uniform * open.len() as f64) as usize).min(open.len().saturating_sub(1));
-        let probability = |&allowed: &bool| if allowed { 1.0 / open.len() as f64 } else { 0.0 };
-        Choice { action: open[drawn], probabilities: allowed.iter().map(probability).collect() }
-    }
-}
-
-struct DoNothing;
-
-impl Policy for DoNothing {
-    fn choose(&mut self, _: &Arrival, allowed: &[bool]) -> Choice {
-        certain(0, allowed.len())
-    }
-}
-
-fn certain(action: usize, n_actions: usize) -> Choice {
-    let probabilities = (0..n_actions).map(|other| f64::from(u8::from(other == action))).collect();
-    Choice { action, probabilities }
-}
-
-impl Judged {
-    fn mean(&self, of_run: impl Fn(&RunReport) -> f64) -> f64 {
-        self.runs.iter().map(of_run).sum::<f64>() / self.runs.len() as f64
+impl Judged<'_> {
+    fn mean(&self, of_run: impl Fn(&RunReport, &RunReport) -> f64) -> f64 {
+        self.runs.iter().map(|(run, oracle)| of_run(run, oracle)).sum::<f64>() / self.runs.len() as f64
     }
 
-    fn least(&self, of_run: impl Fn(&RunReport) -> f64) -> f64 {
-        self.runs.iter().map(of_run).fold(f64::INFINITY, f64::min)
+    fn least(&self, of_run: impl Fn(&RunReport, &RunReport) -> f64) -> f64 {
+        self.runs.iter().map(|(run, oracle)| of_run(run, oracle)).fold(f64::INFINITY, f64::min)
+    }
+
+    fn capacity_used(&self) -> f64 {
+        self.least(|run, _| run.least_capacity_used())
     }
 
     fn violations(&self) -> u64 {
-        self.runs.iter().map(|run| run.contact_violations + run.capacity_violations + run.propensity_violations).sum()
+        self.runs.iter().map(|(run, _)| run.violations.total()).sum()
     }
 
     fn json(&self) -> Value {
         json!({
-            "policy": self.policy.name(),
-            "share_of_oracle": { "mean": self.mean(RunReport::share_of_oracle), "least": self.least(RunReport::share_of_oracle) },
-            "regret": { "early": self.mean(early), "late": self.mean(late), "all": self.mean(|run| run.regret(1.0)) },
-            "least_capacity_used": self.least(RunReport::least_capacity_used),
+            "policy": self.policy.as_str(),
+            "net_value": self.mean(|run, _| run.net_value),
+            "share_of_oracle": { "mean": self.mean(share), "least": self.least(share) },
+            "share_of_oracle_late": { "mean": self.mean(late_share), "least": self.least(late_share) },
+            "regret": { "early": self.mean(early_regret), "all": self.mean(|run, oracle| oracle.net_value - run.net_value) },
+            "least_capacity_used": self.capacity_used(),
             "violations": self.violations(),
-            "runs": self.runs,
+            "runs": self.runs.iter().map(|(run, _)| run).collect::<Vec<_>>(),
         })
     }
 }
 
-fn early(run: &RunReport) -> f64 {
-    run.regret(EARLY)
+fn share(run: &RunReport, oracle: &RunReport) -> f64 {
+    run.net_value / oracle.net_value
 }
 
-fn late(run: &RunReport) -> f64 {
-    run.regret(1.0) - run.regret(LATE_FROM)
+fn late_share(run: &RunReport, oracle: &RunReport) -> f64 {
+    run.net_value_between(LATE_FROM, 1.0) / oracle.net_value_between(LATE_FROM, 1.0)
 }
 
-fn text(judged: &[Judged], arguments: &Arguments, seed: u64) -> String {
-    let headings = ["policy", "share of the oracle", "least", "regret, first tenth", "last fifth", "capacity used", "violations"];
+fn early_regret(run: &RunReport, oracle: &RunReport) -> f64 {
+    oracle.net_value_between(0.0, EARLY) - run.net_value_between(0.0, EARLY)
+}
+
+fn text(judged: &[Judged<'_>], arguments: &Arguments, seed: u64) -> String {
+    let headings = [
+        "policy",
+        "share of the oracle",
+        "least",
+        "in the last fifth",
+        "least",
+        "regret, first tenth",
+        "capacity used",
+        "violations",
+    ];
     let mut table = tables::table(&headings, 1);
     for judged in judged {
         table.add_row([
-            judged.policy.name().to_owned(),
-            tables::number(judged.mean(RunReport::share_of_oracle)),
-            tables::number(judged.least(RunReport::share_of_oracle)),
-            format!("{:.0}", judged.mean(early)),
-            format!("{:.0}", judged.mean(late)),
-            tables::number(judged.least(RunReport::least_capacity_used)),
+            judged.policy.as_str().to_owned(),
+            tables::number(judged.mean(share)),
+            tables::number(judged.least(share)),
+            tables::number(judged.mean(late_share)),
+            tables::number(judged.least(late_share)),
+            format!("{:.0}", judged.mean(early_regret)),
+            tables::number(judged.capacity_used()),
             judged.violations().to_string(),
         ]);
     }
-    let oracle = judged.first().map_or(0.0, |judged| judged.mean(|run| run.oracle_net_value));
+    let oracle = judged.last().map_or(0.0, |judged| judged.mean(|run, _| run.net_value));
     format!(
-        "{} worlds from seed {seed} on, {} decisions each; the oracle earns {oracle:.0} net\n\n{}",
+        "{} worlds `{}` from seed {seed} on, {} decisions each; the oracle earns {oracle:.0} net\n\n{}",
         arguments.seeds,
+        NamedWorld::from(arguments.world).as_str(),
         arguments.decisions,
         tables::render(&table)
     )
