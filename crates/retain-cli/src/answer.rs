@@ -1,7 +1,6 @@
 //! What `retain score` writes of a row beside its entity and its reasons, by the kind of the model.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use retain_data::ScoringBatch;
 use retain_score::{Model, Prediction, Scorer, SurvivalCurve};
@@ -34,7 +33,7 @@ struct CurveColumns {
     causes: Vec<String>,
 }
 
-/// The answers for some rows, column by column, in the order of [`AnswerColumns::numbers`] and [`AnswerColumns::texts`].
+/// The answers for the rows of a batch, column by column, in the order of [`AnswerColumns::numbers`] and [`AnswerColumns::texts`].
 #[derive(Debug, Clone)]
 pub(crate) struct Answers {
     /// None where there is nothing to say: a row that could not be scored, a median that is not reached.
@@ -79,19 +78,19 @@ impl AnswerColumns {
         if self.treatments.len() > 1 { &self.treatments } else { &[] }
     }
 
-    /// The answers for some rows of a batch.
-    pub(crate) fn answers(&self, scorer: &Scorer, batch: &ScoringBatch, rows: Range<usize>) -> Answers {
+    /// The answers for the rows of a batch.
+    pub(crate) fn answers(&self, scorer: &Scorer, batch: &ScoringBatch) -> Answers {
         if !self.treatments.is_empty() {
-            return self.effects(scorer, batch, rows);
+            return self.effects(scorer, batch);
         }
-        let (n_rows, n_features) = (rows.len(), batch.rows.n_features());
+        let n_rows = batch.row_ok.len();
         let mut predictions = Vec::with_capacity(n_rows);
         match &batch.elapsed_days {
-            None => scorer.predict_rows(&batch.rows.values()[rows.start * n_features..rows.end * n_features], &mut predictions),
-            Some(days) => predictions.extend(rows.clone().map(|row| scorer.predict_after(batch.rows.row(row), days[row]))),
+            None => scorer.predict_rows(batch.rows.values(), &mut predictions),
+            Some(days) => predictions.extend((0..n_rows).map(|row| scorer.predict_after(batch.rows.row(row), days[row]))),
         }
-        let ok = &batch.row_ok[rows.clone()];
-        let scored: Vec<Option<Prediction>> = predictions.into_iter().zip(ok).map(|(one, &ok)| ok.then_some(one)).collect();
+        let scored: Vec<Option<Prediction>> =
+            predictions.into_iter().zip(&batch.row_ok).map(|(one, &ok)| ok.then_some(one)).collect();
         let of = |number: fn(&Prediction) -> Option<f64>| scored.iter().map(|one| one.as_ref().and_then(number)).collect();
         let mut answers = Answers { numbers: vec![of(|one| Some(one.probability))], texts: Vec::new() };
         if self.has_amounts {
@@ -106,7 +105,7 @@ impl AnswerColumns {
             answers.numbers.push(of(|one| one.decline));
         }
         if let Some(columns) = &details.curve {
-            answers.numbers.extend(columns.values(scorer, batch, rows));
+            answers.numbers.extend(columns.values(scorer, batch));
         }
         let band = |one: &Option<Prediction>| Cow::Borrowed(one.as_ref().map_or("", |one| scorer.band(one).as_str()));
         answers.texts.push(scored.iter().map(band).collect());
@@ -116,10 +115,10 @@ impl AnswerColumns {
 
 impl AnswerColumns {
     /// The answers of a model of effects: the treatment that does most with its effect, and the effects of all.
-    fn effects(&self, scorer: &Scorer, batch: &ScoringBatch, rows: Range<usize>) -> Answers {
-        let mut numbers = vec![Vec::with_capacity(rows.len()); self.numbers().len()];
-        let mut texts = vec![Vec::with_capacity(rows.len()); self.texts().len()];
-        for row in rows {
+    fn effects(&self, scorer: &Scorer, batch: &ScoringBatch) -> Answers {
+        let mut numbers = vec![Vec::with_capacity(batch.row_ok.len()); self.numbers().len()];
+        let mut texts = vec![Vec::with_capacity(batch.row_ok.len()); self.texts().len()];
+        for row in 0..batch.row_ok.len() {
             let effects = if batch.row_ok[row] { scorer.effects(batch.rows.row(row)) } else { None }.unwrap_or_default();
             let best_of = scorer.predictor().best_of(&effects);
             let best = best_of.map(|(_, prediction)| prediction);
@@ -154,9 +153,9 @@ impl CurveColumns {
     }
 
     /// The values of each column.
-    fn values(&self, scorer: &Scorer, batch: &ScoringBatch, rows: Range<usize>) -> Vec<Vec<Option<f64>>> {
-        let mut columns = vec![Vec::with_capacity(rows.len()); self.names().len()];
-        for row in rows {
+    fn values(&self, scorer: &Scorer, batch: &ScoringBatch) -> Vec<Vec<Option<f64>>> {
+        let mut columns = vec![Vec::with_capacity(batch.row_ok.len()); self.names().len()];
+        for row in 0..batch.row_ok.len() {
             let elapsed_days = batch.elapsed_days.as_ref().map_or(0.0, |days| days[row]);
             let curve = if batch.row_ok[row] { scorer.survival(batch.rows.row(row), elapsed_days) } else { None };
             let values = curve.map_or_else(|| vec![None; columns.len()], |curve| self.values_of(&curve));

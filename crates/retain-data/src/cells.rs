@@ -75,25 +75,39 @@ fn day_text(day: Day) -> String {
     if day.days().fract() == 0.0 { day.to_string() } else { format!("{day}+{:.9}", day.days().rem_euclid(1.0)) }
 }
 
-/// Encodes the cells of one feature; [`FeatureSpec::encode`] with short cuts for the usual cases.
-pub(crate) struct FeatureEncoder<'s> {
-    spec: &'s FeatureSpec,
+/// What is known of a feature before its cells are: which short cuts its encoder may take.
+#[derive(Debug, Clone)]
+pub(crate) struct ShortCuts {
     /// A number that can be read is not a missing marker.
     plain_numbers: bool,
     /// Numbers in between, where they are plain, need no second look.
     usual: RangeInclusive<f64>,
     /// A known category is not a missing marker.
     plain_categories: bool,
+}
+
+impl ShortCuts {
+    /// Looks at every category of the feature.
+    pub(crate) fn of(spec: &FeatureSpec) -> Self {
+        let is_category = spec.kind == ColumnKind::Category;
+        Self {
+            plain_numbers: spec.kind == ColumnKind::Number && !spec.missing.has_numbers(),
+            usual: spec.min.unwrap_or(f64::MIN)..=spec.max.unwrap_or(f64::MAX),
+            plain_categories: is_category && !spec.categories.iter().any(|category| spec.missing.is_text(category)),
+        }
+    }
+}
+
+/// Encodes the cells of one feature; [`FeatureSpec::encode`] with short cuts for the usual cases.
+pub(crate) struct FeatureEncoder<'s> {
+    spec: &'s FeatureSpec,
+    short_cuts: &'s ShortCuts,
     scratch: String,
 }
 
 impl<'s> FeatureEncoder<'s> {
-    pub(crate) fn new(spec: &'s FeatureSpec) -> Self {
-        let plain_numbers = spec.kind == ColumnKind::Number && !spec.missing.has_numbers();
-        let is_category = spec.kind == ColumnKind::Category;
-        let plain_categories = is_category && !spec.categories.iter().any(|category| spec.missing.is_text(category));
-        let usual = spec.min.unwrap_or(f64::MIN)..=spec.max.unwrap_or(f64::MAX);
-        Self { spec, plain_numbers, usual, plain_categories, scratch: String::new() }
+    pub(crate) fn new(spec: &'s FeatureSpec, short_cuts: &'s ShortCuts) -> Self {
+        Self { spec, short_cuts, scratch: String::new() }
     }
 
     /// Writes the numbers of at most [`BLOCK_ROWS`] rows that have nothing unusual about them, as nearly all: what
@@ -101,7 +115,7 @@ impl<'s> FeatureEncoder<'s> {
     pub(crate) fn encode_usual<'o>(&self, cells: Cells<'_>, rows: Range<usize>, out: impl Iterator<Item = &'o mut f64>) -> u64 {
         let all = u64::MAX >> (BLOCK_ROWS - rows.len());
         let (unusual, nulls) = match cells {
-            _ if !self.plain_numbers => return all,
+            _ if !self.short_cuts.plain_numbers => return all,
             Cells::Number(array) => (self.copy_usual(&array.values()[rows.clone()], |number| number, out), array.nulls()),
             Cells::Integer(array) => (self.copy_usual(&array.values()[rows.clone()], |number| number as f64, out), array.nulls()),
             _ => return all,
@@ -110,28 +124,30 @@ impl<'s> FeatureEncoder<'s> {
         unusual | nulls.and_then(present).map_or(0, |present| all & !present)
     }
 
-    fn copy_usual<'o, T: Copy>(&self, values: &[T], number: fn(T) -> f64, out: impl Iterator<Item = &'o mut f64>) -> u64 {
-        let (low, high) = (*self.usual.start(), *self.usual.end());
-        let mut unusual = 0;
-        for (position, (&value, out)) in values.iter().zip(out).enumerate() {
-            let number = number(value);
-            *out = number;
-            unusual |= u64::from(!(number >= low && number <= high)) << position;
+    fn copy_usual<'o, T: Copy>(&self, values: &[T], number: impl Fn(T) -> f64, out: impl Iterator<Item = &'o mut f64>) -> u64 {
+        let (low, high) = (*self.short_cuts.usual.start(), *self.short_cuts.usual.end());
+        let is_unusual = |value: T| !(number(value) >= low && number(value) <= high);
+        values.iter().zip(out).for_each(|(&value, out)| *out = number(value));
+        // Hardly ever is one: asked of all together, vector instructions answer.
+        if !values.iter().fold(false, |any, &value| any | is_unusual(value)) {
+            return 0;
         }
-        unusual
+        values.iter().enumerate().fold(0, |unusual, (position, &value)| unusual | u64::from(is_unusual(value)) << position)
     }
 
     /// The cell's number, or what is wrong with it; `observed` is needed for dates alone.
     pub(crate) fn encode(&mut self, cells: Cells<'_>, row: usize, observed: Option<Day>) -> Result<(f64, ValueNote), ValueError> {
         let value = cells.value(row);
         match value {
-            FeatureValue::Text(text) if self.plain_numbers => {
+            FeatureValue::Text(text) if self.short_cuts.plain_numbers => {
                 if let Some(number) = parse_number(text) {
                     return Ok(self.in_range(number));
                 }
             }
-            FeatureValue::Number(number) if self.plain_numbers && number.is_finite() => return Ok(self.in_range(number)),
-            FeatureValue::Text(text) if self.plain_categories => {
+            FeatureValue::Number(number) if self.short_cuts.plain_numbers && number.is_finite() => {
+                return Ok(self.in_range(number));
+            }
+            FeatureValue::Text(text) if self.short_cuts.plain_categories => {
                 if let Some(position) = self.spec.category_index(text.trim()) {
                     return Ok((position as f64, ValueNote::Usual));
                 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use arrow::record_batch::RecordBatch;
 use retain_core::{ColumnKind, Day, FeatureSchema, FeatureValue, ValueError};
 
-use crate::cells::{Cells, FeatureEncoder};
+use crate::cells::{Cells, FeatureEncoder, ShortCuts};
 use crate::dataset::Dataset;
 use crate::error::{DataError, RejectedCell, Warning};
 use crate::profile::missing_markers;
@@ -209,7 +209,8 @@ impl Loader {
         }
         let features = self.dataset.schema.features.iter().zip(&self.layout.features);
         for (order, ((spec, &position), column)) in features.zip(&mut self.dataset.columns).enumerate() {
-            let (cells, mut encoder) = (Cells::of(batch.column(position)), FeatureEncoder::new(spec));
+            let short_cuts = ShortCuts::of(spec);
+            let (cells, mut encoder) = (Cells::of(batch.column(position)), FeatureEncoder::new(spec, &short_cuts));
             column.extend(chosen.iter().map(|&row| match encoder.encode(cells, row, observed[row]) {
                 Ok((number, _)) => number,
                 // The date of observation was rejected already, and is the thing to correct.

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use retain_core::{Day, DurationSpec, FeatureSchema, Rows, ValueError, ValueNote};
 
-use crate::cells::{BLOCK_ROWS, Cells, FeatureEncoder};
+use crate::cells::{BLOCK_ROWS, Cells, FeatureEncoder, ShortCuts};
 use crate::error::{DataError, RejectedCell, Warning};
 use crate::load::{Layout, check_observation};
 use crate::profile::missing_markers;
@@ -75,6 +75,8 @@ pub struct RawBatch {
 /// Encodes the batches of a table by the schema of a model.
 pub struct RowEncoder {
     schema: FeatureSchema,
+    /// One for each feature.
+    short_cuts: Vec<ShortCuts>,
     layout: Layout,
     reference: Option<Day>,
     elapsed: Option<Elapsed>,
@@ -127,7 +129,8 @@ impl RowReader {
         check_observation(schema, &layout, reference)?;
         let batches = source.batches(&layout.idxs)?;
         let elapsed = elapsed.zip(layout.group).map(|(spec, position)| Elapsed { spec, position });
-        let encoder = RowEncoder { schema: schema.clone(), layout, reference, elapsed };
+        let short_cuts = schema.features.iter().map(ShortCuts::of).collect();
+        let encoder = RowEncoder { schema: schema.clone(), short_cuts, layout, reference, elapsed };
         Ok(Self { batches: RawBatches { batches, n_read: 0 }, encoder })
     }
 
@@ -150,6 +153,14 @@ impl RawBatch {
         self.batch.num_rows()
     }
 
+    /// The batch in pieces of at most `n_rows` rows, at least one, in order; nothing is copied.
+    pub fn pieces(&self, n_rows: usize) -> impl Iterator<Item = RawBatch> {
+        (0..self.n_rows()).step_by(n_rows.max(1)).map(move |first| RawBatch {
+            first_row: self.first_row + first,
+            batch: self.batch.slice(first, n_rows.max(1).min(self.n_rows() - first)),
+        })
+    }
+
     /// Number of cells that were read.
     pub fn n_cells(&self) -> usize {
         self.batch.num_rows() * self.batch.num_columns()
@@ -167,9 +178,11 @@ impl RowEncoder {
         let mut noted = NotedRows::new(n_features);
         let observed = self.observed(batch, &mut problems);
         let mut values = vec![f64::NAN; n_rows * n_features];
-        let columns = self.schema.features.iter().zip(&self.layout.features);
+        let columns = self.schema.features.iter().zip(&self.short_cuts).zip(&self.layout.features);
         let mut columns: Vec<(&str, Cells<'_>, FeatureEncoder<'_>)> = columns
-            .map(|(spec, &position)| (spec.name.as_str(), Cells::of(batch.column(position)), FeatureEncoder::new(spec)))
+            .map(|((spec, short_cuts), &position)| {
+                (spec.name.as_str(), Cells::of(batch.column(position)), FeatureEncoder::new(spec, short_cuts))
+            })
             .collect();
         for first in (0..n_rows).step_by(BLOCK_ROWS) {
             for (feature_idx, (name, cells, encoder)) in columns.iter_mut().enumerate() {

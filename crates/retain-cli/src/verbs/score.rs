@@ -1,7 +1,6 @@
 //! `retain score`: the answers of a model for every row of a table, in its order.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -61,10 +60,10 @@ struct Question<'a> {
     format: ScoreFormat,
 }
 
-/// A batch that is ready to be written.
+/// Rows that are ready to be written.
 struct Scored {
-    batch: ScoringBatch,
-    rows: Vec<Encoded>,
+    rows: Encoded,
+    summary: Summary,
 }
 
 /// What was unusual over all rows.
@@ -188,8 +187,8 @@ fn next_wave(batches: &mut RawBatches, source: &TableSource) -> Result<Vec<RawBa
 
 fn write_wave(writer: &mut ScoreWriter, summary: &mut Summary, wave: &[Scored]) -> Result<()> {
     for scored in wave {
-        scored.rows.iter().try_for_each(|rows| writer.write(rows))?;
-        summary.add(&scored.batch);
+        writer.write(&scored.rows)?;
+        summary.add(&scored.summary);
     }
     Ok(())
 }
@@ -201,22 +200,19 @@ fn result_columns(columns: &AnswerColumns, n_reasons: usize) -> ResultColumns {
 
 impl Question<'_> {
     /// Scores batches on all threads; every row has the bits it would have alone.
+    ///
+    /// Pieces are so small that their numbers stay in a core's cache from reading to writing.
     fn score_wave(&self, wave: &[RawBatch]) -> Result<Vec<Scored>> {
-        let score = |batch: &RawBatch| {
-            let batch = self.encoder.encode(batch);
-            let n_rows = batch.row_ok.len();
-            let chunk = |first: usize| self.score_rows(&batch, first..n_rows.min(first + CHUNK_ROWS));
-            let rows = (0..n_rows).into_par_iter().step_by(CHUNK_ROWS).map(chunk).collect::<Result<_>>()?;
-            Ok(Scored { batch, rows })
-        };
-        wave.par_iter().map(score).collect()
+        let pieces: Vec<RawBatch> = wave.iter().flat_map(|batch| batch.pieces(CHUNK_ROWS)).collect();
+        pieces.par_iter().map(|piece| self.score_rows(self.encoder.encode(piece))).collect()
     }
 
-    fn score_rows(&self, batch: &ScoringBatch, rows: Range<usize>) -> Result<Encoded> {
-        let mut answers = self.columns.answers(self.scorer, batch, rows.clone());
+    fn score_rows(&self, batch: ScoringBatch) -> Result<Scored> {
+        let mut answers = self.columns.answers(self.scorer, &batch);
         if self.n_reasons > 0 {
-            let mut columns = vec![Vec::with_capacity(rows.len()); self.n_reasons];
-            for row in rows.clone() {
+            let n_rows = batch.row_ok.len();
+            let mut columns = vec![Vec::with_capacity(n_rows); self.n_reasons];
+            for row in 0..n_rows {
                 let told = if batch.row_ok[row] { reasons(self.scorer, batch.rows.row(row), self.n_reasons) } else { Vec::new() };
                 let mut told = told.into_iter();
                 for column in &mut columns {
@@ -225,7 +221,7 @@ impl Question<'_> {
             }
             answers.texts.extend(columns);
         }
-        self.format.encode(&batch.entity.slice(rows.start, rows.len()), &answers)
+        Ok(Scored { rows: self.format.encode(&batch.entity, &answers)?, summary: Summary::of(batch) })
     }
 }
 
@@ -241,12 +237,20 @@ fn reasons(scorer: &Scorer, row: &[f64], n_reasons: usize) -> Vec<String> {
 }
 
 impl Summary {
-    fn add(&mut self, batch: &ScoringBatch) {
-        self.n_rows += batch.row_ok.len();
-        self.n_rejected += batch.rejected.len();
+    /// What was unusual in a batch.
+    fn of(mut batch: ScoringBatch) -> Self {
+        let (n_rows, n_rejected) = (batch.row_ok.len(), batch.rejected.len());
+        batch.rejected.truncate(LISTED_CELLS);
+        Self { n_rows, n_rejected, rejected: batch.rejected, notes: batch.notes }
+    }
+
+    /// Adds the rows behind these.
+    fn add(&mut self, next: &Self) {
+        self.n_rows += next.n_rows;
+        self.n_rejected += next.n_rejected;
         let room = LISTED_CELLS.saturating_sub(self.rejected.len());
-        self.rejected.extend(batch.rejected.iter().take(room).cloned());
-        for (total, notes) in self.notes.iter_mut().zip(&batch.notes) {
+        self.rejected.extend(next.rejected.iter().take(room).cloned());
+        for (total, notes) in self.notes.iter_mut().zip(&next.notes) {
             total.missing += notes.missing;
             total.unseen += notes.unseen;
             total.out_of_range += notes.out_of_range;

@@ -39,6 +39,36 @@ fn a_bad_row_keeps_its_place_and_harms_no_other() {
 }
 
 #[test]
+fn pieces_of_a_batch_say_what_the_batch_says() {
+    let row = |row: usize| match row % 5 {
+        0 => format!("gold,{row},2026-01-31,oops,2026-01-01\n"),
+        1 => format!("tin,{row},2026-01-31,,2026-01-01\n"),
+        _ => format!("silver,{row},2026-01-31,{row},2026-01-01\n"),
+    };
+    let csv = format!("plan,id,seen,usage,since\n{}", (0..150).map(row).collect::<String>());
+    let (mut batches, encoder) = RowReader::open(&source(csv), &schema(), None).unwrap().into_parts();
+    let batch = batches.next().unwrap().unwrap();
+    let whole = encoder.encode(&batch);
+    for n_rows in [0, 1, 64, 100, 150, 1000] {
+        let pieces: Vec<ScoringBatch> = batch.pieces(n_rows).map(|piece| encoder.encode(&piece)).collect();
+        let bits = |batches: &[ScoringBatch]| -> Vec<u64> {
+            batches.iter().flat_map(|batch| batch.rows.values()).map(|value| value.to_bits()).collect()
+        };
+        let names = |batches: &[ScoringBatch]| -> Vec<String> {
+            batches.iter().flat_map(|batch| batch.entity.iter().map(String::from).collect::<Vec<_>>()).collect()
+        };
+        let rejected = |batches: &[ScoringBatch]| -> Vec<String> {
+            batches.iter().flat_map(|batch| &batch.rejected).map(ToString::to_string).collect()
+        };
+        let whole = std::slice::from_ref(&whole);
+        assert_eq!(pieces.len(), 150_usize.div_ceil(n_rows.max(1)), "{n_rows}");
+        assert_eq!((bits(&pieces), names(&pieces), rejected(&pieces)), (bits(whole), names(whole), rejected(whole)), "{n_rows}");
+        let missing: usize = pieces.iter().map(|piece| piece.notes[0].missing).sum();
+        assert_eq!((missing, pieces.iter().map(|piece| piece.notes[1].unseen).sum::<usize>()), (30, 30));
+    }
+}
+
+#[test]
 fn a_reference_day_stands_in_for_the_observation() {
     let reference = Some(Day::parse("2026-01-11").unwrap());
     let without = "id,usage,plan,since\n1,2,gold,2026-01-01\n";
