@@ -32,7 +32,7 @@ const RECORD_BYTES: usize = 256;
 /// The log of decisions and what came of them. A clone is the same log.
 ///
 /// Every call is queued when it is made and answered through a [`Pending`]. One thread writes, others read; when the last clone is
-/// dropped they finish what is queued and end, and [`StoreThreads::join`] waits for that.
+/// dropped they finish what is queued and end, and [`StoreThreads::join`] waits for that. [`Store::history`] alone need not wait for them.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -191,6 +191,7 @@ impl Store {
     }
 
     /// A customer's decisions since a time, newest first, at most [`MAX_HISTORY`]; those that a clock put into the future are there too.
+    /// From a SQLite file they are read on the caller's thread where a connection is free, which takes as long as the disk does.
     ///
     /// # Errors
     /// As [`Store::decision`], and [`StoreError::Invalid`] for what cannot be a customer's id.

@@ -143,6 +143,7 @@ impl Decided<'_> {
     }
 
     /// Every candidate as a JSON array, those that may be chosen first, by their place.
+    /// A number that is left out is 0; a `priority` that is left out is the expected value.
     ///
     /// Where that is longer than `max_bytes`, only rules that did not pass are told; then none; then only candidates that may be chosen.
     pub fn candidates_json(&self, max_bytes: usize) -> String {
