@@ -88,23 +88,15 @@ struct Common {
 
 impl<'p> Model<'p> {
     fn new(priors: &'p [Prior], estimates: &[Vec<Option<EffectEstimate>>]) -> Self {
-        let cell = |(prior, estimate): (&Prior, &Option<EffectEstimate>)| {
-            estimate.map(|seen| Cell {
-                excess: seen.mean - prior.belief.mean(),
-                own_variance: (seen.variance - seen.control_variance).max(LEAST_VARIANCE),
-                seen,
-            })
-        };
-        let cells: Vec<Vec<Option<Cell>>> = estimates.iter().map(|group| priors.iter().zip(group).map(cell).collect()).collect();
-        // Every estimate's rows without action are nearly the same ones: their variance is the mean of those said.
-        let luck = cells.iter().map(|group| {
-            let known = || group.iter().flatten().map(|cell| cell.seen.control_variance);
-            (known().sum::<f64>() / known().count().max(1) as f64).max(LEAST_VARIANCE)
-        });
+        // Each action has rows without any action of its own, those where it could have been taken. What the largest of these sets knows
+        // all share; what the others know less is noise of their own.
+        let luck: Vec<f64> = estimates.iter().map(|group| shared_variance(group)).collect();
+        let cells: Vec<Vec<Option<Cell>>> =
+            estimates.iter().zip(&luck).map(|(group, luck)| cells(priors, group, *luck)).collect();
         // Where all are one group, it does not differ from itself.
         let n_seen = cells.iter().filter(|group| group.iter().any(Option::is_some)).count();
         let between = if n_seen > 1 { BETWEEN_SD * BETWEEN_SD } else { 0.0 };
-        Self { priors, luck: luck.collect(), between, spreads: priors.iter().map(Prior::variance).collect(), cells }
+        Self { priors, luck, between, spreads: priors.iter().map(Prior::variance).collect(), cells }
     }
 
     fn weight(&self, cell: &Cell) -> f64 {
@@ -235,6 +227,23 @@ impl<'p> Model<'p> {
         let along = |row: &Vec<f64>| row.iter().zip(&slopes).map(|(a, b)| a * b).sum::<f64>();
         solved.covariances.iter().zip(&slopes).map(|(row, slope)| slope * along(row)).sum::<f64>().max(0.0)
     }
+}
+
+/// The least variance of any action's rows without action.
+fn shared_variance(group: &[Option<EffectEstimate>]) -> f64 {
+    let least = group.iter().flatten().map(|estimate| estimate.control_variance).min_by(f64::total_cmp);
+    least.unwrap_or(0.0).max(LEAST_VARIANCE)
+}
+
+fn cells(priors: &[Prior], group: &[Option<EffectEstimate>], luck: f64) -> Vec<Option<Cell>> {
+    let cell = |(prior, estimate): (&Prior, &Option<EffectEstimate>)| {
+        estimate.map(|seen| Cell {
+            excess: seen.mean - prior.belief.mean(),
+            own_variance: (seen.variance - luck).max(LEAST_VARIANCE),
+            seen,
+        })
+    };
+    priors.iter().zip(group).map(cell).collect()
 }
 
 /// The inverse of a symmetric matrix whose diagonal outweighs the rest, by Gauss and Jordan; such a matrix needs no pivoting.
