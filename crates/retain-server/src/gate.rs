@@ -282,6 +282,17 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_may_go_on_as_long_as_its_token_is_believed() {
+        let caller = Arc::new(Caller { name: "shop".to_owned(), scopes: vec![Scope::Predict], limit: None });
+        let by_token = Admitted::Token(caller.clone(), 2.0 * SECONDS_PER_DAY).guest().unwrap();
+        assert!(by_token.check(Day::from_days(2.0)).is_ok());
+        let Err(CallError::Unauthenticated { reason, .. }) = by_token.check(Day::from_days(2.001)) else { panic!("let in") };
+        assert_eq!(reason, "TOKEN_EXPIRED");
+        assert!(Admitted::Key(&caller).guest().unwrap().check(Day::from_days(9e6)).is_ok(), "keys have no end");
+        assert!(Admitted::Anybody.guest().is_none());
+    }
+
+    #[test]
     fn without_keys_nobody_is_asked() {
         assert!(gate(&[]).admit(Access::Scope(Scope::Admin), &HeaderMap::new()).is_ok());
     }

@@ -71,7 +71,7 @@ pub struct NamedModel {
 /// How the action is drawn among the candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ExplorationMethod {
-    /// Each by the probability that it is the best.
+    /// Each by the probability that it is the best; of actions that were tried 50 times and more only 0.4 of what is unsure counts.
     #[default]
     Thompson,
     /// Each the less, the further its value is behind the best.

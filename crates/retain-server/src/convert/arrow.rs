@@ -291,3 +291,19 @@ pub(crate) fn check_alone(request: &v1::PredictBatchRequest) -> Result<(), CallE
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_every_prediction_have_names_of_their_own() {
+        let prediction = |name: &str, version| v1::BatchPrediction {
+            model: Some(v1::ModelVersion { name: name.to_owned(), version, ..v1::ModelVersion::default() }),
+            ..v1::BatchPrediction::default()
+        };
+        assert_eq!(prefixes(&[prediction("telco", 1), prediction("gym", 1)]), ["telco", "gym"]);
+        let twice = [prediction("telco", 1), prediction("telco", 2), prediction("telco", 1)];
+        assert_eq!(prefixes(&twice), ["telco/1", "telco/2", "telco/1#2"]);
+    }
+}
